@@ -6,6 +6,7 @@ mod clock;
 mod error;
 mod ids;
 mod layout;
+pub mod units;
 
 pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
 pub use error::{Error, ErrorClass, Result};
