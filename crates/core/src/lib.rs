@@ -1,5 +1,6 @@
 //! Vocabulary and rules of xtfs: ids, striping, capabilities, checksums, errors, clock. No IO.
 
+pub mod access;
 pub mod capability;
 pub mod checksum;
 mod clock;

@@ -1,1 +1,3 @@
-//! placeholder
+//! xtfs-mrc: volumes, namespace, layouts, capabilities, replica sets, sessions.
+
+pub mod state;

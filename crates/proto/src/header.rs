@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use xtfs_core::access::Identity;
 use xtfs_core::{ClusterId, Error, GroupId, PROTOCOL_VERSION, RequestNumber, Result, SessionId};
 
 use crate::v1;
@@ -30,6 +31,12 @@ pub struct Header {
 
 impl Caller {
     pub const ROOT: Caller = Caller { uid: 0, gid: 0, groups: Vec::new(), pid: 0 };
+}
+
+impl From<Caller> for Identity {
+    fn from(caller: Caller) -> Self {
+        Identity { uid: caller.uid, gid: caller.gid, groups: caller.groups }
+    }
 }
 
 impl Header {

@@ -1,0 +1,155 @@
+//! An inode as it is stored, and what of it applications see.
+
+use serde::{Deserialize, Serialize};
+use xtfs_core::access::Guarded;
+use xtfs_core::{
+    DataNumber, DataVersion, FileEpoch, Floor, Ino, ReplicaSetId, SessionId, StripeLayout,
+    TargetId, Timestamp,
+};
+
+/// What `stat` says of the size of a directory.
+pub const DIRECTORY_SIZE: u64 = 4096;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum FileKind {
+    File,
+    Directory,
+    Symlink,
+    Fifo,
+    Socket,
+    CharDevice,
+    BlockDevice,
+}
+
+/// Where the data of a file lies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    pub striping: StripeLayout,
+    pub data: DataNumber,
+    pub version: DataVersion,
+    /// One for each column.
+    pub sets: Vec<ReplicaSetId>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inode {
+    pub ino: Ino,
+    pub generation: u64,
+    pub kind: FileKind,
+    /// Permission bits with suid, sgid and sticky.
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u32,
+    pub size: u64,
+    /// Bytes on the disks of OSDs, for each column.
+    pub allocated: Vec<u64>,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub btime: Timestamp,
+    /// Grows with every change.
+    pub change: u64,
+    pub rdev: u32,
+    /// Absent until a file is first opened for writing.
+    pub layout: Option<Layout>,
+    pub file_epoch: FileEpoch,
+    pub floor: Floor,
+    /// Somebody writes, or has written and the size is not settled: the columns know it (R2).
+    pub writing: bool,
+    /// Who wrote since the last settlement, if it was one session.
+    pub writer: Option<SessionId>,
+    /// One writer's report cannot settle the size: only the columns can (R3).
+    pub dirty: bool,
+    /// Counts opens for writing, so that a settlement that was overtaken is noticed.
+    pub round: u64,
+    /// A column's mtime counts only if it is newer (R5).
+    pub mtime_ignore: Option<Timestamp>,
+    /// Of a symbolic link.
+    pub target: Vec<u8>,
+    /// Of a directory: the one above; the root's is itself.
+    pub parent: Ino,
+    /// Of a directory: the next cookie. They count from one and are never used again.
+    pub next_cookie: u64,
+    /// Of a directory: what new files in it get. Absent: what the one above gives.
+    pub default_layout: Option<StripeLayout>,
+}
+
+/// What an application sees of an inode.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attributes {
+    pub ino: Ino,
+    pub generation: u64,
+    pub kind: FileKind,
+    pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
+    pub nlink: u32,
+    pub size: u64,
+    pub allocated: u64,
+    pub atime: Timestamp,
+    pub mtime: Timestamp,
+    pub ctime: Timestamp,
+    pub btime: Timestamp,
+    pub change: u64,
+    pub rdev: u32,
+    /// Zero where there is none.
+    pub stripe_size: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MemberState {
+    InSync,
+    Syncing,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    pub target: TargetId,
+    pub state: MemberState,
+}
+
+/// The targets that hold a group of columns. Of one member, for now; it is the primary.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicaSet {
+    pub id: ReplicaSetId,
+    pub epoch: xtfs_core::SetEpoch,
+    pub members: Vec<Member>,
+}
+
+impl Inode {
+    pub fn is_directory(&self) -> bool {
+        self.kind == FileKind::Directory
+    }
+
+    pub fn guarded(&self) -> Guarded {
+        Guarded { uid: self.uid, gid: self.gid, mode: self.mode, directory: self.is_directory() }
+    }
+
+    /// As stored. While `writing`, size, mtime and allocation are the columns' to tell (R2).
+    pub fn attributes(&self) -> Attributes {
+        Attributes {
+            ino: self.ino,
+            generation: self.generation,
+            kind: self.kind,
+            mode: self.mode,
+            uid: self.uid,
+            gid: self.gid,
+            nlink: self.nlink,
+            size: self.size,
+            allocated: self.allocated.iter().fold(0, |sum, &column| sum.saturating_add(column)),
+            atime: self.atime,
+            mtime: self.mtime,
+            ctime: self.ctime,
+            btime: self.btime,
+            change: self.change,
+            rdev: self.rdev,
+            stripe_size: self.layout.as_ref().map_or(0, |layout| layout.striping.stripe_size()),
+        }
+    }
+
+    /// Whether a cut or growth to `size` must be known to the columns, so that it needs an epoch (R6).
+    pub fn resize_needs_epoch(&self, size: u64) -> bool {
+        self.layout.is_some() && (size < self.size || self.writing)
+    }
+}
