@@ -10,7 +10,7 @@ use xtfs_core::{
 };
 use xtfs_kv::Durability;
 
-use super::inode::{FileKind, Inode, Layout};
+use super::inode::{ColumnsState, FileKind, Inode, Layout};
 use super::session::Session;
 use super::volume::{Setting, Volume, VolumePolicy};
 
@@ -318,17 +318,6 @@ pub struct Touch {
     pub ino: Ino,
 }
 
-/// What all columns of a file answered.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ColumnsState {
-    /// Largest size of the file that a column tells.
-    pub size: u64,
-    /// Newest write.
-    pub mtime: Option<Timestamp>,
-    /// For each column.
-    pub allocated: Vec<u64>,
-}
-
 /// Ends what was pending on a file. Changes nothing if the file has gone on meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settle {
@@ -411,8 +400,28 @@ impl Command {
         }
     }
 
+    /// Whether it gives space back, or goes with what does: such a command is let through on a disk that
+    /// is nearly full, so that unlinking works there.
+    pub fn frees_space(&self) -> bool {
+        matches!(
+            self.action,
+            Action::Nothing
+                | Action::Reserve(_)
+                | Action::DeleteVolume(_)
+                | Action::PurgeVolume
+                | Action::EndSession(_)
+                | Action::Unlink(_)
+                | Action::Rmdir(_)
+                | Action::RemoveXattr(_)
+                | Action::Close(_)
+                | Action::Settle(_)
+                | Action::BeginDelete(_)
+                | Action::FinishDelete(_)
+                | Action::ForgetNeverUsed(_)
+        ) || matches!(&self.action, Action::SetAttr(set) if set.size.is_some())
+    }
+
     /// Numbers of the group's counter that the command uses up, whatever becomes of it.
-    #[allow(dead_code, reason = "the state machine that calls it follows")]
     pub(super) fn numbers(&self) -> Vec<u64> {
         let data = |layout: &Option<Layout>| layout.as_ref().map(|layout| layout.data.0);
         match &self.action {

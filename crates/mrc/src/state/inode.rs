@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 use xtfs_core::access::Guarded;
 use xtfs_core::{
-    DataNumber, DataVersion, FileEpoch, Floor, Ino, ReplicaSetId, SessionId, StripeLayout,
-    TargetId, Timestamp,
+    DataNumber, DataVersion, FileEpoch, Floor, Ino, ReplicaSetId, SessionId, SetEpoch,
+    StripeLayout, TargetId, Timestamp,
 };
 
 /// What `stat` says of the size of a directory.
@@ -71,7 +71,7 @@ pub struct Inode {
     pub parent: Ino,
     /// Of a directory: the next cookie. They count from one and are never used again.
     pub next_cookie: u64,
-    /// Of a directory: what new files in it get. Absent: what the one above gives.
+    /// Of a directory: what new files in it get, and new directories take over. Absent: the volume's.
     pub default_layout: Option<StripeLayout>,
 }
 
@@ -97,6 +97,46 @@ pub struct Attributes {
     pub stripe_size: u64,
 }
 
+/// What all columns of a file answered.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnsState {
+    /// Largest size of the file that a column tells.
+    pub size: u64,
+    /// Newest write.
+    pub mtime: Option<Timestamp>,
+    /// For each column.
+    pub allocated: Vec<u64>,
+}
+
+/// An entry of a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Dentry {
+    pub ino: Ino,
+    pub kind: FileKind,
+    /// The name's own, for as long as it is in the directory.
+    pub cookie: u64,
+}
+
+/// An inode without a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Orphan {
+    /// Somebody may hold it open.
+    Waiting,
+    /// OSDs may have been told; there is no way back.
+    Deleting,
+}
+
+/// What has to be done about a file's columns. All false: nothing, and no row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pending {
+    /// Tell all columns epoch and floor (R4, R6).
+    pub seal: bool,
+    /// Ask all columns for the size (R3, R4).
+    pub settle: bool,
+    /// A writer died: opens for writing and changes of the size wait for both (R4).
+    pub dead_writer: bool,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MemberState {
     InSync,
@@ -113,8 +153,14 @@ pub struct Member {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaSet {
     pub id: ReplicaSetId,
-    pub epoch: xtfs_core::SetEpoch,
+    pub epoch: SetEpoch,
     pub members: Vec<Member>,
+}
+
+impl Pending {
+    pub fn is_empty(self) -> bool {
+        self == Pending::default()
+    }
 }
 
 impl Inode {
@@ -145,6 +191,26 @@ impl Inode {
             change: self.change,
             rdev: self.rdev,
             stripe_size: self.layout.as_ref().map_or(0, |layout| layout.striping.stripe_size()),
+        }
+    }
+
+    /// With what the columns know while somebody writes (R2, R5): the larger size, and a newer mtime
+    /// unless it was set since.
+    pub fn with_columns(&self, columns: &ColumnsState) -> Inode {
+        let mut seen = self.clone();
+        seen.size = seen.size.max(columns.size);
+        seen.allocated = columns.allocated.clone();
+        if let Some(mtime) = columns.mtime {
+            seen.written_at(mtime);
+        }
+        seen
+    }
+
+    /// A write at `mtime` shows unless mtime was set since.
+    pub(super) fn written_at(&mut self, mtime: Timestamp) {
+        if self.mtime_ignore.is_none_or(|ignored| mtime > ignored) && mtime > self.mtime {
+            self.mtime = mtime;
+            self.ctime = self.ctime.max(mtime);
         }
     }
 

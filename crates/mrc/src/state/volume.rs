@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use xtfs_core::access::Identity;
 use xtfs_core::{Error, Ino, Result, StripeLayout, Timestamp, VolumeId};
 
 /// Longest name of a volume, in bytes.
@@ -52,6 +53,24 @@ pub enum Setting {
 pub struct Usage {
     pub files: u64,
     pub bytes: u64,
+}
+
+impl Volume {
+    /// Whom a caller counts as here. The one place of root squash.
+    pub fn identity(&self, caller: Identity) -> Identity {
+        if self.policy.root_squash { caller.squashed() } else { caller }
+    }
+}
+
+impl VolumePolicy {
+    pub(super) fn set(&mut self, setting: Setting) {
+        match setting {
+            Setting::ChownNonRoot(allowed) => self.chown_non_root = allowed,
+            Setting::RootSquash(squash) => self.root_squash = squash,
+            Setting::Atime(atime) => self.atime = atime,
+            Setting::Layout(layout) => self.layout = layout,
+        }
+    }
 }
 
 impl Setting {

@@ -1,0 +1,76 @@
+//! Closing, and what a writer reports. R3: one writer is believed; after several the columns are asked.
+
+use xtfs_core::{Error, Result};
+
+use crate::state::change::Change;
+use crate::state::command::{Answer, Close, Report, WriteReport};
+use crate::state::inode::{Inode, Pending};
+
+pub(super) fn close(change: &mut Change<'_, '_>, close: &Close) -> Result<Answer> {
+    let session = change.own_session()?;
+    let mut opens = change.rows().opens(close.ino, session)?;
+    let count = if close.write { &mut opens.write } else { &mut opens.read };
+    *count = count
+        .checked_sub(1)
+        .ok_or_else(|| Error::Invalid(format!("inode {} is not open", close.ino)))?;
+    let mut inode = change.rows().inode(close.ino)?;
+    change.put_opens(close.ino, session, opens)?;
+    if close.write {
+        if let Some(report) = &close.report {
+            believe(change, &mut inode, report);
+        }
+        if !change.rows().is_written(close.ino)? {
+            last_writer_closed(change, &mut inode)?;
+        }
+        change.put_inode(&inode)?;
+    }
+    change.reap(&inode)?;
+    Ok(Answer::Done)
+}
+
+pub(super) fn report(change: &mut Change<'_, '_>, report: &Report) -> Result<Answer> {
+    let session = change.own_session()?;
+    if change.rows().opens(report.ino, session)?.write == 0 {
+        return Err(Error::Invalid(format!("inode {} is not open for writing", report.ino)));
+    }
+    let mut inode = change.rows().inode(report.ino)?;
+    believe(change, &mut inode, &report.report);
+    change.put_inode(&inode)?;
+    Ok(Answer::Inode(Box::new(inode)))
+}
+
+/// Takes over what was written under the current epoch. What was written under an older one may have
+/// been cut since: only the columns know.
+fn believe(change: &Change<'_, '_>, inode: &mut Inode, report: &WriteReport) {
+    if report.file_epoch != inode.file_epoch {
+        inode.dirty = true;
+        return;
+    }
+    inode.size = inode.size.max(report.end);
+    for (column, allocated) in &report.allocated {
+        if let Some(known) = inode.allocated.get_mut(usize::from(column.0)) {
+            *known = *allocated;
+        }
+    }
+    change.touch(inode);
+    inode.written_at(report.mtime);
+}
+
+fn last_writer_closed(change: &mut Change<'_, '_>, inode: &mut Inode) -> Result<()> {
+    let pending = change.rows().pending(inode.ino)?;
+    // A file without a name has nobody to tell its size to once it is closed.
+    if inode.nlink > 0 && (inode.dirty || pending.settle) {
+        return change.put_pending(inode.ino, Pending { settle: true, ..pending });
+    }
+    inode.settled();
+    Ok(())
+}
+
+impl Inode {
+    /// Size and times are as stored from now on.
+    pub(super) fn settled(&mut self) {
+        self.writing = false;
+        self.writer = None;
+        self.dirty = false;
+    }
+}

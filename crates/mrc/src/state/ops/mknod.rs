@@ -1,0 +1,79 @@
+//! New inodes: files, directories, symbolic links, devices.
+
+use xtfs_core::access::{MODE_MASK, SGID, STICKY};
+use xtfs_core::{Error, Result};
+
+use super::{LINKS_MAX, TARGET_MAX};
+use crate::state::change::Change;
+use crate::state::command::{Answer, Mkdir, Mknod, Symlink};
+use crate::state::inode::{FileKind, Inode};
+
+pub(super) fn mknod(change: &mut Change<'_, '_>, mknod: Mknod) -> Result<Answer> {
+    let Mknod { parent, name, kind, mode, umask, rdev, ino } = mknod;
+    match kind {
+        FileKind::File | FileKind::Fifo | FileKind::Socket => {}
+        FileKind::CharDevice | FileKind::BlockDevice if change.caller.is_root() => {}
+        FileKind::CharDevice | FileKind::BlockDevice => return Err(Error::NotPermitted),
+        FileKind::Directory | FileKind::Symlink => {
+            return Err(Error::Invalid("mknod makes no directories and no links".into()));
+        }
+    }
+    let directory = change.find_free(parent, &name)?;
+    change.check_unused(ino)?;
+    let mut inode = change.new_inode(ino, kind, &directory);
+    inode.mode = file_mode(change, &inode, mode, umask);
+    let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
+    inode.rdev = if is_device { rdev } else { 0 };
+    change.add(&directory, &name, inode)
+}
+
+pub(super) fn mkdir(change: &mut Change<'_, '_>, mkdir: Mkdir) -> Result<Answer> {
+    let Mkdir { parent, name, mode, umask, ino } = mkdir;
+    let directory = change.find_free(parent, &name)?;
+    if directory.nlink >= LINKS_MAX {
+        return Err(Error::TooManyLinks);
+    }
+    change.check_unused(ino)?;
+    let mut inode = change.new_inode(ino, FileKind::Directory, &directory);
+    // As Linux does: set-ids are not for the asking, but sgid is handed down.
+    inode.mode = mode & (0o777 | STICKY) & !(umask & 0o777) | directory.mode & SGID;
+    let answer = change.add(&directory, &name, inode)?;
+    change.change_inode(parent, |directory| directory.nlink += 1)?;
+    Ok(answer)
+}
+
+pub(super) fn symlink(change: &mut Change<'_, '_>, symlink: Symlink) -> Result<Answer> {
+    let Symlink { parent, name, target, ino } = symlink;
+    if target.is_empty() {
+        return Err(Error::NotFound);
+    }
+    if target.len() > TARGET_MAX {
+        return Err(Error::NameTooLong);
+    }
+    if target.contains(&0) {
+        return Err(Error::Invalid("the target of a link has a NUL in it".into()));
+    }
+    let directory = change.find_free(parent, &name)?;
+    change.check_unused(ino)?;
+    let mut inode = change.new_inode(ino, FileKind::Symlink, &directory);
+    inode.mode = 0o777;
+    inode.size = target.len() as u64;
+    inode.target = target;
+    change.add(&directory, &name, inode)
+}
+
+/// The mode of a new file. A set-group-id program must not be made for a group that its maker is not in.
+pub(super) fn file_mode(change: &Change<'_, '_>, inode: &Inode, mode: u32, umask: u32) -> u32 {
+    let mode = mode & MODE_MASK & !(umask & 0o777);
+    let runs_as_group = mode & SGID != 0 && mode & 0o010 != 0;
+    let is_member = change.caller.is_root() || change.caller.in_group(inode.gid);
+    if runs_as_group && !is_member { mode & !SGID } else { mode }
+}
+
+impl Change<'_, '_> {
+    pub(super) fn add(&mut self, directory: &Inode, name: &[u8], inode: Inode) -> Result<Answer> {
+        self.put_inode(&inode)?;
+        self.put_entry(directory.ino, name, inode.ino, inode.kind)?;
+        Ok(Answer::Inode(Box::new(inode)))
+    }
+}

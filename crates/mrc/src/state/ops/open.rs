@@ -1,0 +1,103 @@
+//! Opening, and making a file in the same call. R1: who writes is counted before they can.
+
+use xtfs_core::access::{self, Wanted};
+use xtfs_core::{Error, Result};
+
+use super::mknod::file_mode;
+use crate::state::change::Change;
+use crate::state::command::{Answer, Create, Open, OpenMode, Opened};
+use crate::state::inode::{FileKind, Inode, Layout, Orphan, Pending};
+
+pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answer> {
+    let (directory, entry) = change.find(create.parent, &create.name)?;
+    if let Some(entry) = entry {
+        if create.exclusive || entry.kind == FileKind::Symlink {
+            return Err(Error::Exists);
+        }
+        if entry.kind == FileKind::Directory {
+            return Err(Error::IsADirectory);
+        }
+        let Create { open, layout, .. } = create;
+        return self::open(change, Open { ino: entry.ino, open, layout });
+    }
+    change.check_may_add(&directory)?;
+    change.check_unused(create.ino)?;
+    let mut inode = change.new_inode(create.ino, FileKind::File, &directory);
+    inode.mode = file_mode(change, &inode, create.mode, create.umask);
+    // Whoever makes a file may do with this handle what they asked for, whatever its mode says.
+    admit(change, &inode, create.open, create.layout.as_ref())?;
+    change.add(&directory, &create.name, inode.clone())?;
+    hold(change, inode, create.open, create.layout, true)
+}
+
+pub(super) fn open(change: &mut Change<'_, '_>, open: Open) -> Result<Answer> {
+    let Open { ino, open, layout } = open;
+    let inode = change.rows().inode(ino)?;
+    match inode.kind {
+        FileKind::Directory if open.write || open.truncate => return Err(Error::IsADirectory),
+        FileKind::Symlink => return Err(Error::Invalid("a symbolic link is not opened".into())),
+        _ => {}
+    }
+    let wanted =
+        Wanted { read: open.read, write: open.write || open.truncate, execute: open.execute };
+    access::check(&change.caller, inode.guarded(), wanted)?;
+    admit(change, &inode, open, layout.as_ref())?;
+    hold(change, inode, open, layout, false)
+}
+
+/// Refusals that the inode's mode has nothing to do with.
+fn admit(
+    change: &Change<'_, '_>,
+    inode: &Inode,
+    open: OpenMode,
+    layout: Option<&Layout>,
+) -> Result<()> {
+    change.own_session()?;
+    if change.rows().orphan(inode.ino)? == Some(Orphan::Deleting) {
+        return Err(Error::StaleHandle);
+    }
+    if !open.write || inode.kind != FileKind::File {
+        return Ok(());
+    }
+    if change.rows().pending(inode.ino)?.dead_writer {
+        return Err(Error::Unavailable("a writer died, its columns are being sealed".into()));
+    }
+    if inode.layout.is_none() && layout.is_none() {
+        return Err(Error::Unavailable("the file has no layout and none was offered".into()));
+    }
+    Ok(())
+}
+
+fn hold(
+    change: &mut Change<'_, '_>,
+    mut inode: Inode,
+    open: OpenMode,
+    layout: Option<Layout>,
+    created: bool,
+) -> Result<Answer> {
+    let session = change.own_session()?;
+    let write = open.write && inode.kind == FileKind::File;
+    let mut opens = change.rows().opens(inode.ino, session)?;
+    if write {
+        opens.write += 1;
+        if inode.layout.is_none() {
+            inode.allocated =
+                layout.as_ref().map_or(Vec::new(), |layout| vec![0; layout.sets.len()]);
+            inode.layout = layout;
+        }
+        inode.writing = true;
+        inode.round += 1;
+        inode.dirty |= inode.writer.is_some_and(|writer| writer != session);
+        inode.writer.get_or_insert(session);
+        change.put_inode(&inode)?;
+        // A settlement that waits is for the last close of this round now.
+        let pending = change.rows().pending(inode.ino)?;
+        if pending.settle {
+            change.put_pending(inode.ino, Pending { settle: false, ..pending })?;
+        }
+    } else {
+        opens.read += 1;
+    }
+    change.put_opens(inode.ino, session, opens)?;
+    Ok(Answer::Opened(Box::new(Opened { inode, created, write })))
+}

@@ -1,0 +1,35 @@
+//! Somebody read: the atime moves as the volume's policy says.
+
+use std::time::Duration;
+
+use xtfs_core::{Result, Timestamp};
+
+use crate::state::change::Change;
+use crate::state::command::{Answer, Touch};
+use crate::state::inode::Inode;
+use crate::state::volume::Atime;
+
+/// Under relatime an older atime moves in any case, so that "not read for days" can be told.
+const RELATIME_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+pub(super) fn read(change: &mut Change<'_, '_>, touch: Touch) -> Result<Answer> {
+    let mut inode = change.rows().inode(touch.ino)?;
+    if moves(change.volume.policy.atime, &inode, change.now) {
+        // Reading is no change: ctime and change counter stay.
+        inode.atime = change.now;
+        change.put_inode(&inode)?;
+    }
+    Ok(Answer::Done)
+}
+
+fn moves(policy: Atime, inode: &Inode, now: Timestamp) -> bool {
+    match policy {
+        Atime::Noatime => false,
+        Atime::Strictatime => true,
+        Atime::Relatime => {
+            inode.atime <= inode.mtime
+                || inode.atime <= inode.ctime
+                || now.since(inode.atime) >= RELATIME_AGE
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! chmod, chown, utimes, truncate.
+
+use xtfs_core::access::{self, MODE_MASK, SGID, Wanted};
+use xtfs_core::{Error, FILE_SIZE_MAX, FileEpoch, Floor, Result};
+
+use crate::state::change::Change;
+use crate::state::command::{Answer, Resize, SetAttr, SetTime};
+use crate::state::inode::{FileKind, Inode, Pending};
+
+pub(super) fn set_attr(change: &mut Change<'_, '_>, set: &SetAttr) -> Result<Answer> {
+    let mut inode = change.rows().inode(set.ino)?;
+    let pending = change.rows().pending(set.ino)?;
+    check_mode_and_owner(change, set, &inode)?;
+    check_times(change, set, &inode)?;
+    if let Some(resize) = set.size {
+        check_resize(change, set, resize, &inode, pending)?;
+    }
+    set_mode_and_owner(change, set, &mut inode);
+    if let Some(resize) = set.size {
+        let pending = resized(change, resize, &mut inode, pending);
+        change.put_pending(set.ino, pending)?;
+    }
+    set_times(change, set, &mut inode);
+    change.touch(&mut inode);
+    change.put_inode(&inode)?;
+    Ok(Answer::Inode(Box::new(inode)))
+}
+
+fn check_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &Inode) -> Result<()> {
+    let guarded = inode.guarded();
+    if set.mode.is_some() {
+        access::check_owner(&change.caller, guarded)?;
+    }
+    if set.uid.is_some() || set.gid.is_some() {
+        let chown_non_root = change.volume.policy.chown_non_root;
+        access::check_chown(&change.caller, guarded, set.uid, set.gid, chown_non_root)?;
+    }
+    Ok(())
+}
+
+/// "Now" for both is for whoever may write; all else for the owner.
+fn check_times(change: &Change<'_, '_>, set: &SetAttr, inode: &Inode) -> Result<()> {
+    let guarded = inode.guarded();
+    match (set.atime, set.mtime) {
+        (None, None) => Ok(()),
+        (Some(SetTime::Now), Some(SetTime::Now)) => access::check_owner(&change.caller, guarded)
+            .or_else(|_| access::check(&change.caller, guarded, Wanted::WRITE)),
+        _ => access::check_owner(&change.caller, guarded),
+    }?;
+    // R5: without the columns' word an older write would show again.
+    if set.mtime.is_some() && inode.writing && set.columns_mtime.is_none() {
+        return Err(Error::Unavailable("the file is being written, ask its columns first".into()));
+    }
+    Ok(())
+}
+
+fn check_resize(
+    change: &Change<'_, '_>,
+    set: &SetAttr,
+    resize: Resize,
+    inode: &Inode,
+    pending: Pending,
+) -> Result<()> {
+    match inode.kind {
+        FileKind::File => {}
+        FileKind::Directory => return Err(Error::IsADirectory),
+        _ => return Err(Error::Invalid("only a file has a size that can be set".into())),
+    }
+    if resize.size > FILE_SIZE_MAX {
+        return Err(Error::FileTooLarge);
+    }
+    let holds = match change.session {
+        Some(session) => change.rows().opens(set.ino, session)?.write > 0,
+        None => false,
+    };
+    if !(set.by_handle && holds) {
+        access::check(&change.caller, inode.guarded(), Wanted::WRITE)?;
+    }
+    if pending.dead_writer {
+        return Err(Error::Unavailable("a writer died, its columns are being sealed".into()));
+    }
+    if resize.epoch.is_none() && inode.resize_needs_epoch(resize.size) {
+        return Err(Error::Unavailable("the file has data by now, its columns must be cut".into()));
+    }
+    Ok(())
+}
+
+fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode) {
+    let chowned = set.uid.is_some() || set.gid.is_some();
+    let is_root = change.caller.is_root();
+    inode.uid = set.uid.unwrap_or(inode.uid);
+    inode.gid = set.gid.unwrap_or(inode.gid);
+    if let Some(mode) = set.mode {
+        let is_member = is_root || change.caller.in_group(inode.gid);
+        inode.mode = mode & MODE_MASK & if is_member { !0 } else { !SGID };
+    }
+    // Also if the mode came along: nobody gives a set-id program away.
+    let given = chowned && !inode.is_directory() && (set.mode.is_none() || !is_root);
+    let cut = set.size.is_some() && !is_root;
+    if given || cut || set.kill_set_ids {
+        inode.mode = access::without_set_ids(inode.mode);
+    }
+}
+
+/// R6: with data there, all columns must learn of it. A column that is silent learns of it later.
+fn resized(
+    change: &Change<'_, '_>,
+    resize: Resize,
+    inode: &mut Inode,
+    pending: Pending,
+) -> Pending {
+    let needs_epoch = inode.resize_needs_epoch(resize.size);
+    inode.size = resize.size;
+    inode.mtime = inode.mtime.max(change.now);
+    match resize.epoch {
+        Some(epoch) if needs_epoch => {
+            inode.file_epoch = raised(inode.file_epoch, epoch);
+            inode.floor = Floor(inode.floor.0.min(resize.size));
+            Pending { seal: true, ..pending }
+        }
+        _ => pending,
+    }
+}
+
+/// Epochs of a file only grow, whatever the order in which numbers arrive.
+pub(super) fn raised(current: FileEpoch, proposed: FileEpoch) -> FileEpoch {
+    FileEpoch(proposed.0.max(current.0 + 1))
+}
+
+fn set_times(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode) {
+    let at = |time| match time {
+        SetTime::To(time) => time,
+        SetTime::Now => change.now,
+    };
+    if let Some(atime) = set.atime {
+        inode.atime = at(atime);
+    }
+    if let Some(mtime) = set.mtime {
+        // R5: what the columns know up to here counts no more.
+        let known = Some(inode.mtime).max(set.columns_mtime);
+        inode.mtime_ignore = inode.mtime_ignore.max(known);
+        inode.mtime = at(mtime);
+    }
+}
