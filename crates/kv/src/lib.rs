@@ -1,6 +1,8 @@
 //! Ordered keys and values with transactions. Two implementations: RocksDB, and memory for tests.
 
 mod mem;
+mod prefixed;
+mod rocks;
 mod transaction;
 
 use std::fmt::Debug;
@@ -9,6 +11,8 @@ use std::path::Path;
 use xtfs_core::Result;
 
 pub use mem::MemKv;
+pub use prefixed::Prefixed;
+pub use rocks::{RocksKv, RocksOptions};
 pub use transaction::{Batch, Transaction};
 
 /// A key with its value.

@@ -31,6 +31,12 @@ impl Batch {
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
+
+    /// The same changes below a prefix: what [`crate::Prefixed`] reads.
+    pub fn prefixed(self, prefix: &[u8]) -> Batch {
+        let longer = |(key, change): (Vec<u8>, _)| ([prefix, &key].concat(), change);
+        Batch { changes: self.changes.into_iter().map(longer).collect() }
+    }
 }
 
 impl IntoIterator for Batch {
