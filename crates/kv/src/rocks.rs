@@ -53,6 +53,12 @@ impl std::fmt::Debug for RocksKv {
 impl RocksKv {
     /// Opens the store at `path`, which is made if its parent exists.
     pub fn open(path: &Path, options: RocksOptions) -> Result<Self> {
+        // The binding would make all parents, and hide that a disk is not mounted.
+        if !path.exists() {
+            fs::create_dir(path).map_err(|err| {
+                Error::Internal(format!("cannot create {}: {err}", path.display()))
+            })?;
+        }
         refuse_remains(path)?;
         let db = DB::open(&rocks_options(options), path).map_err(|err| open_error(path, &err))?;
         let mark = SyncedMark::open(path, db.latest_sequence_number())?;
@@ -231,7 +237,7 @@ fn open_error(path: &Path, err: &rocksdb::Error) -> Error {
     let lost = err.kind() == ErrorKind::IOError
         && text.contains("No such file or directory")
         && path.join("CURRENT").exists();
-    if lost || err.kind() == ErrorKind::InvalidArgument {
+    if lost {
         return corrupt(path, &text);
     }
     error(path, "cannot open", err)
