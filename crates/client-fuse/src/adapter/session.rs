@@ -1,0 +1,107 @@
+//! The connection to the kernel: what is agreed at its start, the event threads, its end.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+
+use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use xtfs_client::Volume;
+
+use super::filesystem::Adapter;
+use super::{Settings, Shared};
+use crate::device::REQUEST_MAX;
+
+const EVENT_THREADS: usize = 2;
+/// Read-ahead and asynchronous direct requests that the kernel keeps in flight.
+const BACKGROUND_MAX: u16 = 64;
+/// Handles that are closed at once at the end.
+const CLOSES_IN_FLIGHT_MAX: usize = 64;
+
+/// Wanted if the kernel offers it. Not here on purpose: WRITEBACK_CACHE, under which the kernel owns size and times and
+/// writes cannot be seen; POSIX_LOCKS and FLOCK_LOCKS, so that the kernel keeps locks itself, local to the mount;
+/// DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
+const WANTED: [InitFlags; 9] = [
+    // Else one stuck look-up stops all others in its directory.
+    InitFlags::FUSE_PARALLEL_DIROPS,
+    InitFlags::FUSE_ASYNC_READ,
+    InitFlags::FUSE_ASYNC_DIO,
+    InitFlags::FUSE_BIG_WRITES,
+    InitFlags::FUSE_ATOMIC_O_TRUNC,
+    // Else every write is preceded by a getxattr.
+    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
+    // Handles of NFS survive: look-ups of "." and ".." are answered.
+    InitFlags::FUSE_EXPORT_SUPPORT,
+    InitFlags::FUSE_AUTO_INVAL_DATA,
+    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
+];
+
+/// A connection that is being served.
+#[derive(Debug)]
+pub(crate) struct Serving {
+    shared: Arc<Shared>,
+    /// Gets the reason when the connection has ended: unmounted, aborted or failed.
+    pub(crate) ended: oneshot::Receiver<io::Result<()>>,
+}
+
+/// Answers the kernel's greeting on a mounted device and serves it on threads of its own. Blocks for the greeting.
+pub(crate) fn serve(
+    device: OwnedFd,
+    volume: Arc<Volume>,
+    settings: Settings,
+    runtime: Handle,
+) -> io::Result<Serving> {
+    let shared = Arc::new(Shared::new(volume, settings, runtime));
+    let mut config = Config::default();
+    config.n_threads = Some(EVENT_THREADS);
+    config.clone_fd = true;
+    // Who may use the mount is the kernel's business: it has allow_other and user_id.
+    let adapter = Adapter { shared: Arc::clone(&shared) };
+    let session = Session::from_fd(adapter, device, SessionACL::All, config)?;
+    let (end, ended) = oneshot::channel();
+    std::thread::Builder::new().name("xtfs-session".into()).spawn(move || {
+        // Nobody listens any more when the process is on its way out.
+        let _ = end.send(session.run());
+    })?;
+    Ok(Serving { shared, ended })
+}
+
+pub(super) fn agree(config: &mut KernelConfig) {
+    for wanted in WANTED {
+        if let Err(missing) = config.add_capabilities(wanted) {
+            tracing::info!(?missing, "the kernel does not offer it");
+        }
+    }
+    // A refusal names the nearest value that is possible.
+    if let Err(possible) = config.set_max_write(REQUEST_MAX) {
+        let _ = config.set_max_write(possible);
+    }
+    if let Err(possible) = config.set_max_readahead(REQUEST_MAX) {
+        let _ = config.set_max_readahead(possible);
+    }
+    let _ = config.set_max_background(BACKGROUND_MAX);
+}
+
+impl Serving {
+    /// Waits for the requests that are under way and closes what the kernel left open.
+    pub(crate) async fn finish(&self) {
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+        let mut handles = self.shared.handles.drain_files().into_iter();
+        let mut closing = tokio::task::JoinSet::new();
+        loop {
+            while closing.len() < CLOSES_IN_FLIGHT_MAX
+                && let Some(handle) = handles.next()
+            {
+                closing.spawn(async move { handle.file.release().await });
+            }
+            match closing.join_next().await {
+                Some(Ok(Ok(()))) => {}
+                Some(Ok(Err(error))) => tracing::warn!(%error, "an open file was not closed"),
+                Some(Err(error)) => tracing::error!(%error, "closing a file"),
+                None => return,
+            }
+        }
+    }
+}
