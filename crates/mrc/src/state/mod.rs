@@ -9,6 +9,8 @@ pub mod numbers;
 mod ops;
 mod rows;
 pub mod session;
+#[cfg(test)]
+mod tests;
 pub mod view;
 pub mod volume;
 

@@ -1,0 +1,135 @@
+//! Bytes on disk. A shipped format is never reinterpreted: if one of these breaks, a new format byte
+//! and a migration are due, not a new golden value.
+
+use uuid::Uuid;
+use xtfs_core::TargetId;
+
+use super::*;
+use crate::state::keys::{Keys, decode, encode};
+use crate::state::machine::Counters;
+use crate::state::session::{Opens, Session};
+use crate::state::volume::{Usage, Volume};
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[track_caller]
+fn check<T>(value: &T, golden: &str)
+where
+    T: serde::Serialize + serde::de::DeserializeOwned + PartialEq + std::fmt::Debug,
+{
+    let bytes = encode(value).unwrap();
+    assert_eq!(hex(&bytes), golden);
+    assert_eq!(&decode::<T>(b"", &bytes).unwrap(), value);
+}
+
+#[test]
+fn keys_are_as_shipped() {
+    let keys = Keys::of_volume(GroupId(1), VolumeId(0x1_0000_0002));
+    let prefix = "00000001".to_owned() + "0000000100000002";
+    let cases = [
+        (keys.inode(Ino(3)), "690000000000000003"),
+        (keys.dentry(Ino(3), b"ab"), "6400000000000000036162"),
+        (keys.cookie(Ino(3), 4), "6b00000000000000030000000000000004"),
+        (keys.link(Ino(3), Ino(5), 4), "6c000000000000000300000000000000050000000000000004"),
+        (keys.xattr(Ino(3), b"a"), "78000000000000000361"),
+        (keys.orphan(Ino(3)), "6f0000000000000003"),
+        (keys.pending(Ino(3)), "700000000000000003"),
+        (keys.open(Ino(3), SessionId(6)), "6800000000000000030000000000000006"),
+        (keys.opened(SessionId(6), Ino(3)), "7100000000000000060000000000000003"),
+        (keys.usage(), "75"),
+    ];
+    for (key, golden) in cases {
+        assert_eq!(hex(&key), format!("{prefix}{golden}"));
+    }
+    let group = Keys::of_group(GroupId(1));
+    let prefix = "000000010000000000000000";
+    let id = Uuid::from_u128(0x0123);
+    let cases = [
+        (group.counters(), "67".to_owned()),
+        (group.gap(7), "6d0000000000000007".into()),
+        (group.never_used(7), "7a0000000000000007".into()),
+        (group.volume(VolumeId(2)), "760000000000000002".into()),
+        (group.volume_name("v"), "6e76".into()),
+        (group.session(SessionId(6)), "730000000000000006".into()),
+        (group.client(ClientId(id)), format!("63{}", id.simple())),
+        (group.result(SessionId(6), RequestNumber(1)), "6100000000000000060000000000000001".into()),
+        (group.replica_set(ReplicaSetId(8)), "720000000000000008".into()),
+        (
+            group.set_of_target(TargetId(id), ReplicaSetId(8)),
+            format!("74{}0000000000000008", id.simple()),
+        ),
+    ];
+    for (key, golden) in cases {
+        assert_eq!(hex(&key), format!("{prefix}{golden}"));
+    }
+}
+
+#[test]
+fn an_inode_is_as_shipped() {
+    let mut inode = Inode::blank(Ino(300), Timestamp(1));
+    inode.mode = 0o644;
+    inode.size = 1000;
+    inode.allocated = vec![4096, 0];
+    inode.layout = Some(Layout {
+        striping: StripeLayout::new(128 << 10, 2).unwrap(),
+        data: DataNumber(5),
+        version: DataVersion(0),
+        sets: vec![ReplicaSetId(8), ReplicaSetId(9)],
+    });
+    check(
+        &inode,
+        "01ac020100a403000001e807028020000202020201000180800802050002080901ffffffffffffffffff01000000000000000100",
+    );
+}
+
+#[test]
+fn small_rows_are_as_shipped() {
+    check(&Dentry { ino: Ino(300), kind: FileKind::Directory, cookie: 2 }, "01ac020102");
+    check(&Orphan::Deleting, "0101");
+    check(&Pending { seal: true, settle: false, dead_writer: true }, "01010001");
+    check(&Opens { read: 1, write: 2 }, "010102");
+    check(&Usage { files: 3, bytes: 300 }, "0103ac02");
+    check(&VolumeId(2), "0102");
+    let client = ClientId(Uuid::from_u128(0x0123));
+    let session = Session {
+        session: SessionId(6),
+        client,
+        volume: VolumeId(2),
+        description: "d".into(),
+        opened: Timestamp(1),
+        lowest_unanswered: RequestNumber(4),
+        results: 5,
+    };
+    check(&session, "01061000000000000000000000000000000123020164020405");
+    let member = Member { target: TargetId(client.0), state: MemberState::InSync };
+    let set =
+        ReplicaSet { id: ReplicaSetId(8), epoch: xtfs_core::SetEpoch(9), members: vec![member] };
+    check(&set, "01080901100000000000000000000000000000012300");
+    let volume = Volume {
+        id: VolumeId(2),
+        name: "v".into(),
+        policy: World::policy(),
+        created: Timestamp(1),
+        purged: None,
+    };
+    check(&volume, "01020176808008020000000200");
+    let reply: Reply = Err(Error::Exists);
+    check(&reply, "010101");
+    check(&Reply::Ok(Answer::Done), "010000");
+    // The last that is remembered: a variant that is put before it would change its meaning.
+    let reply: Reply = Err(Error::Range);
+    check(&reply, "010112");
+    let counters = Counters { now: Timestamp(1), reserved: 300, seen: 20, volumes: 2 };
+    check(&counters, "0102ac021402");
+}
+
+#[test]
+fn a_row_of_another_format_or_cut_short_is_corrupt() {
+    let mut bytes = encode(&Usage { files: 3, bytes: 300 }).unwrap();
+    bytes[0] = 2;
+    assert!(matches!(decode::<Usage>(b"k", &bytes), Err(Error::Corrupt(_))));
+    assert!(matches!(decode::<Usage>(b"k", &[1]), Err(Error::Corrupt(_))));
+    assert!(matches!(decode::<Usage>(b"k", &[]), Err(Error::Corrupt(_))));
+}
