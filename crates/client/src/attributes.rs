@@ -107,7 +107,6 @@ impl FileKind {
         })
     }
 
-    #[expect(dead_code, reason = "for the calls to come")]
     pub(crate) fn to_wire(self) -> v1::FileKind {
         match self {
             FileKind::File => v1::FileKind::File,
@@ -147,7 +146,6 @@ impl TryFrom<v1::Attributes> for Attributes {
 }
 
 /// Attributes that a reply must have.
-#[expect(dead_code, reason = "for the calls to come")]
 pub(crate) fn required(wire: Option<v1::Attributes>) -> Result<Attributes> {
     wire.ok_or_else(|| Error::WrongProtocol("a reply without attributes".into()))?.try_into()
 }
@@ -198,7 +196,6 @@ impl SetAttr {
         *self == SetAttr { by_handle: self.by_handle, ..SetAttr::default() }
     }
 
-    #[expect(dead_code, reason = "for the calls to come")]
     pub(crate) fn to_wire(&self, volume: u64, ino: Ino) -> v1::SetAttrRequest {
         let instant = |time: Option<SetTime>| match time {
             Some(SetTime::At(at)) => Some(at.0),

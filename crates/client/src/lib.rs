@@ -2,9 +2,25 @@
 
 mod admin;
 mod attributes;
+mod cluster;
+mod connect;
 mod file;
+mod file_state;
+mod io;
 mod layout;
+mod method;
+mod mount;
+mod mrc;
+mod mrc_clock;
+mod osd_link;
+mod osds;
+mod positions;
+mod retry;
+mod session;
 mod spec;
+mod stripes;
+mod syncer;
+mod unsynced;
 mod volume;
 
 pub use admin::{
@@ -13,8 +29,9 @@ pub use admin::{
 pub use attributes::{
     Attributes, DirectoryEntry, DirectoryPage, FileKind, SetAttr, SetTime, Statfs,
 };
+pub use connect::Client;
 pub use file::{OpenFile, OpenFlags};
 pub use layout::{FileLayout, Member, ReplicaSet, Where};
 pub use spec::{MountSpec, Options, SpecError};
-pub use volume::{Client, CreateNode, RenameFlags, Volume, XattrMode};
+pub use volume::{CreateNode, RenameFlags, Volume, XattrMode};
 pub use xtfs_proto::Caller;

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use xtfs_rpc::{AddressError, DirAddresses};
+
 /// `host[:port][,host2[:port]…]/volume[/sub/dir]`, also with `xtfs://` before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountSpec {
-    dirs: Vec<String>,
+    dirs: DirAddresses,
     volume: String,
     subdir: Option<String>,
 }
@@ -32,6 +34,10 @@ pub struct SpecError {
 }
 
 impl MountSpec {
+    pub fn dirs(&self) -> &DirAddresses {
+        &self.dirs
+    }
+
     pub fn volume(&self) -> &str {
         &self.volume
     }
@@ -60,10 +66,7 @@ impl FromStr for MountSpec {
         let bad = |why: &str| SpecError { text: text.to_owned(), why: why.to_owned() };
         let rest = text.strip_prefix("xtfs://").unwrap_or(text);
         let (dirs, path) = rest.split_once('/').ok_or_else(|| bad("it names no volume"))?;
-        let dirs: Vec<_> = dirs.split(',').map(str::to_owned).collect();
-        if dirs.iter().any(String::is_empty) {
-            return Err(bad("an address is empty"));
-        }
+        let dirs = dirs.parse().map_err(|err: AddressError| bad(&err.to_string()))?;
         let mut parts = path.split('/').filter(|part| !part.is_empty());
         let volume = parts.next().ok_or_else(|| bad("it names no volume"))?.to_owned();
         let subdir: Vec<_> = parts.collect();
@@ -77,10 +80,7 @@ impl FromStr for MountSpec {
 
 impl fmt::Display for MountSpec {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, dir) in self.dirs.iter().enumerate() {
-            write!(f, "{}{dir}", if n == 0 { "" } else { "," })?;
-        }
-        write!(f, "/{}", self.volume)?;
+        write!(f, "{}/{}", self.dirs, self.volume)?;
         match &self.subdir {
             Some(subdir) => write!(f, "/{subdir}"),
             None => Ok(()),
@@ -101,7 +101,7 @@ mod tests {
             assert_eq!((spec.volume(), spec.subdir()), (volume, subdir));
             assert_eq!(shown.parse(), Ok(spec));
         }
-        check("meta1:32600/v", "meta1:32600/v", "v", None);
+        check("meta1/v", "meta1:32600/v", "v", None);
         check("xtfs://a:1,b:2/v//x/y/", "a:1,b:2/v/x/y", "v", Some("x/y"));
         for bad in ["", "host", "host/", "/v", "a:1,/v", "a:1/v/../w"] {
             assert!(bad.parse::<MountSpec>().is_err(), "{bad:?}");

@@ -1,0 +1,118 @@
+//! The requests to the MRC as types, so that one function sends them all, again if need be.
+
+use std::fmt::Debug;
+use std::pin::Pin;
+
+use tonic::{Response, Status};
+use xtfs_core::Ino;
+use xtfs_proto::v1;
+use xtfs_rpc::MrcService;
+
+pub(crate) type Sending<T> =
+    Pin<Box<dyn Future<Output = Result<Response<T>, Status>> + Send + 'static>>;
+
+pub(crate) trait Method: Debug + Send + Sync + 'static {
+    type Request: Clone + Debug + Send + Sync + 'static;
+    type Reply: Reply;
+
+    const NAME: &'static str;
+
+    fn send(
+        service: MrcService,
+        request: Self::Request,
+        header: v1::RequestHeader,
+    ) -> Sending<Self::Reply>;
+}
+
+pub(crate) trait Reply: Send + 'static {
+    fn log(&self) -> Option<v1::LogStatus>;
+
+    /// The inode that the answer names: sent again after a loss it must be the same.
+    fn ino(&self) -> Option<Ino> {
+        None
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident = $call:ident($request:ident) -> $reply:ident;)*) => {$(
+        #[derive(Debug)]
+        pub(crate) struct $name;
+
+        impl Method for $name {
+            type Request = v1::$request;
+            type Reply = v1::$reply;
+
+            const NAME: &'static str = stringify!($call);
+
+            fn send(
+                mut service: MrcService,
+                mut request: v1::$request,
+                header: v1::RequestHeader,
+            ) -> Sending<v1::$reply> {
+                request.header = Some(header);
+                Box::pin(async move { service.$call(request).await })
+            }
+        }
+    )*};
+}
+
+macro_rules! replies {
+    ($($reply:ident),*) => {$(
+        impl Reply for v1::$reply {
+            fn log(&self) -> Option<v1::LogStatus> {
+                self.log
+            }
+        }
+    )*};
+}
+
+macro_rules! replies_with_attributes {
+    ($($reply:ident),*) => {$(
+        impl Reply for v1::$reply {
+            fn log(&self) -> Option<v1::LogStatus> {
+                self.log
+            }
+
+            fn ino(&self) -> Option<Ino> {
+                self.attributes.as_ref().map(|attributes| Ino(attributes.ino))
+            }
+        }
+    )*};
+}
+
+methods! {
+    OpenSession = open_session(OpenSessionRequest) -> OpenSessionReply;
+    CloseSession = close_session(CloseSessionRequest) -> DoneReply;
+    Lookup = lookup(LookupRequest) -> InodeReply;
+    GetAttr = get_attr(InodeRequest) -> InodeReply;
+    SetAttr = set_attr(SetAttrRequest) -> InodeReply;
+    Mknod = mknod(MknodRequest) -> InodeReply;
+    Mkdir = mkdir(MkdirRequest) -> InodeReply;
+    Symlink = symlink(SymlinkRequest) -> InodeReply;
+    Readlink = readlink(InodeRequest) -> ReadlinkReply;
+    Link = link(LinkRequest) -> InodeReply;
+    Unlink = unlink(UnlinkRequest) -> DoneReply;
+    Rmdir = rmdir(UnlinkRequest) -> DoneReply;
+    Rename = rename(RenameRequest) -> DoneReply;
+    ReadDir = read_dir(ReadDirRequest) -> ReadDirReply;
+    Statfs = statfs(VolumeRequest) -> StatfsReply;
+    Access = access(AccessRequest) -> DoneReply;
+    Create = create(CreateRequest) -> OpenReply;
+    Open = open(OpenRequest) -> OpenReply;
+    Renew = renew(RenewRequest) -> OpenReply;
+    Close = close(CloseRequest) -> DoneReply;
+    SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
+    GetXattr = get_xattr(GetXattrRequest) -> XattrReply;
+    SetXattr = set_xattr(SetXattrRequest) -> DoneReply;
+    ListXattr = list_xattr(InodeRequest) -> ListXattrReply;
+    RemoveXattr = remove_xattr(RemoveXattrRequest) -> DoneReply;
+    Where = r#where(InodeRequest) -> WhereReply;
+    SetDefaultLayout = set_default_layout(SetDefaultLayoutRequest) -> InodeReply;
+    PathOf = path_of(InodeRequest) -> PathReply;
+}
+
+replies! {
+    DoneReply, OpenSessionReply, ReadlinkReply, ReadDirReply, StatfsReply, XattrReply,
+    ListXattrReply, PathReply
+}
+replies_with_attributes! { InodeReply, OpenReply, WhereReply }

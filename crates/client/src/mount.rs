@@ -1,0 +1,101 @@
+//! What all parts of a mount share, and its rights at the OSDs.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use xtfs_core::{Error, Result};
+use xtfs_proto::v1;
+
+use crate::file_state::{FileState, FileTable, Rights};
+use crate::method;
+use crate::mrc::{ITSELF, Mrc};
+use crate::osds::Osds;
+use crate::retry::Retry;
+use crate::syncer::Syncer;
+
+/// Closes that go on in the background. At the bound a release waits.
+pub(crate) const CLOSING_MAX: usize = 1024;
+
+#[derive(Debug)]
+pub(crate) struct Mount {
+    pub(crate) mrc: Arc<Mrc>,
+    pub(crate) osds: Osds,
+    pub(crate) files: Arc<FileTable>,
+    pub(crate) syncer: Syncer,
+    pub(crate) timeo: Duration,
+    pub(crate) runtime: Handle,
+    /// Closes in the background.
+    pub(crate) closing: TaskTracker,
+    pub(crate) closing_room: Arc<Semaphore>,
+    /// Of the tasks that live as long as the mount.
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+impl Mount {
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeo
+    }
+
+    /// Rights to the data of an open file; from the MRC if need be. `None`: the file has no data.
+    pub(crate) async fn rights(
+        &self,
+        file: &FileState,
+        write: bool,
+        deadline: Instant,
+    ) -> Result<Option<Rights>> {
+        match file.rights(write, Instant::now()) {
+            Ok(rights) => Ok(Some(rights)),
+            Err(renewals) => self.renew(file, write, renewals, deadline).await,
+        }
+    }
+
+    /// Fetches rights, unless somebody has since there were `renewals`.
+    pub(crate) async fn renew(
+        &self,
+        file: &FileState,
+        write: bool,
+        renewals: u64,
+        deadline: Instant,
+    ) -> Result<Option<Rights>> {
+        file.check()?;
+        if self.mrc.session() != file.session {
+            return Err(Error::SessionLost);
+        }
+        let _renewing = tokio::time::timeout_at(deadline, file.renewing.lock())
+            .await
+            .map_err(|_| Error::Deadline("new rights to the file".into()))?;
+        if file.renewals() != renewals
+            && let Ok(rights) = file.rights(write, Instant::now())
+        {
+            return Ok(Some(rights));
+        }
+        let asked = Instant::now();
+        let request = v1::RenewRequest {
+            header: None,
+            volume: self.mrc.volume.0,
+            ino: file.ino.0,
+            write: write || file.has_writers(),
+        };
+        let reply = self.mrc.ask_until::<method::Renew>(&ITSELF, request, deadline).await?;
+        let granted = reply.layout.is_some() && reply.grant.is_some();
+        file.grant(reply.layout, reply.grant, asked)?;
+        Ok(if granted { file.last_rights() } else { None })
+    }
+
+    /// The file's size and times, as the MRC settles them.
+    pub(crate) async fn size(&self, file: &FileState, deadline: Instant) -> Result<u64> {
+        let request = v1::InodeRequest { header: None, volume: self.mrc.volume.0, ino: file.ino.0 };
+        let reply = self.mrc.ask_until::<method::GetAttr>(&ITSELF, request, deadline);
+        Ok(crate::attributes::required(reply.await?.attributes)?.size)
+    }
+
+    pub(crate) fn retry(deadline: Instant) -> Retry {
+        Retry::until(deadline)
+    }
+}

@@ -1,0 +1,477 @@
+//! Requests to the MRC in the mount's session: numbers, retries, and what a restarted MRC lost.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use xtfs_core::{
+    ClientId, Error, GroupId, Ino, RequestNumber, Result, SessionId, Timestamp, VolumeId,
+};
+use xtfs_proto::v1::{LogStatus, RequestHeader};
+use xtfs_proto::{Caller, Header, v1};
+use xtfs_rpc::{Address, call};
+
+use crate::cluster::Cluster;
+use crate::method::{self, Method, Reply};
+use crate::mrc_clock::MrcClock;
+use crate::positions::Positions;
+use crate::retry::{Remedy, Retry};
+
+/// On whose behalf the mount makes requests of its own.
+pub(crate) static ITSELF: Caller = Caller::ROOT;
+
+/// Told which inode a restarted MRC forgot, or made anew under another number.
+pub(crate) type OnLost = Box<dyn Fn(Ino) + Send + Sync>;
+
+pub(crate) struct Mrc {
+    pub(crate) cluster: Arc<Cluster>,
+    pub(crate) volume: VolumeId,
+    group: GroupId,
+    client: ClientId,
+    description: String,
+    timeo: Duration,
+    clock: MrcClock,
+    state: Mutex<State>,
+    /// Held by whoever finds out what a restarted MRC lost and sends it again.
+    recovery: tokio::sync::Mutex<()>,
+    on_lost: OnLost,
+}
+
+struct State {
+    session: SessionId,
+    renew: Duration,
+    positions: Positions<Arc<dyn Kept>>,
+    /// The MRC may have restarted: nothing goes there before that is known.
+    suspect: bool,
+    /// Which of the group's addresses is asked.
+    server: usize,
+    leader: Option<Address>,
+}
+
+/// An answered change that may still be lost.
+trait Kept: Send + Sync {
+    /// Sends it once more. Says whether the answer differs.
+    fn send_again<'a>(
+        &'a self,
+        mrc: &'a Mrc,
+        number: RequestNumber,
+    ) -> Pin<Box<dyn Future<Output = Result<SentAgain>> + Send + 'a>>;
+}
+
+struct SentAgain {
+    log: Option<LogStatus>,
+    /// Depends on what vanished.
+    vanished: Option<Ino>,
+}
+
+struct Change<M: Method> {
+    caller: Caller,
+    request: M::Request,
+    ino: Option<Ino>,
+}
+
+impl fmt::Debug for Mrc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mrc").field("volume", &self.volume).finish_non_exhaustive()
+    }
+}
+
+impl<M: Method> Kept for Change<M> {
+    fn send_again<'a>(
+        &'a self,
+        mrc: &'a Mrc,
+        number: RequestNumber,
+    ) -> Pin<Box<dyn Future<Output = Result<SentAgain>> + Send + 'a>> {
+        Box::pin(async move {
+            let request = self.request.clone();
+            match mrc.attempt::<M>(&self.caller, request, number, mrc.attempt_max()).await {
+                Ok(reply) => {
+                    let vanished = self.ino.filter(|_| reply.ino() != self.ino);
+                    Ok(SentAgain { log: reply.log(), vanished })
+                }
+                Err(err) if err.is_retryable() => Err(err),
+                Err(err) => {
+                    tracing::error!(
+                        method = M::NAME, ino = ?self.ino, %err,
+                        "the MRC lost this change, and refuses it now"
+                    );
+                    Ok(SentAgain { log: None, vanished: self.ino })
+                }
+            }
+        })
+    }
+}
+
+impl Mrc {
+    /// Opens the session.
+    pub(crate) async fn open(
+        cluster: Arc<Cluster>,
+        (group, volume): (GroupId, VolumeId),
+        (client, description): (ClientId, String),
+        timeo: Duration,
+        on_lost: OnLost,
+    ) -> Result<Arc<Self>> {
+        let state = State {
+            session: SessionId(0),
+            renew: Duration::from_secs(5),
+            positions: Positions::default(),
+            suspect: false,
+            server: 0,
+            leader: None,
+        };
+        let mrc = Mrc {
+            cluster,
+            volume,
+            group,
+            client,
+            description,
+            timeo,
+            clock: MrcClock::new(std::time::Instant::now()),
+            state: Mutex::new(state),
+            recovery: tokio::sync::Mutex::default(),
+            on_lost,
+        };
+        mrc.open_session(&mut Retry::new(timeo)).await?;
+        Ok(Arc::new(mrc))
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.state.lock().session
+    }
+
+    pub(crate) fn renew_interval(&self) -> Duration {
+        self.state.lock().renew
+    }
+
+    /// The MRC's time.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now(std::time::Instant::now())
+    }
+
+    /// Whether every change that was answered is on the MRC's disk.
+    pub(crate) fn all_durable(&self) -> bool {
+        self.state.lock().positions.all_durable()
+    }
+
+    pub(crate) fn lowest_unanswered(&self) -> RequestNumber {
+        self.state.lock().positions.lowest_unanswered()
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        Instant::now() + self.timeo
+    }
+
+    /// Asks something that changes nothing.
+    pub(crate) async fn ask<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+    ) -> Result<M::Reply> {
+        self.ask_until::<M>(caller, request, self.deadline()).await
+    }
+
+    pub(crate) async fn ask_until<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        deadline: Instant,
+    ) -> Result<M::Reply> {
+        let mut retry = Retry::until(deadline);
+        let mut renewed = false;
+        loop {
+            let session = self.session();
+            let attempt = async {
+                self.recover().await?;
+                let left = retry.left().min(self.attempt_max());
+                self.attempt::<M>(caller, request.clone(), RequestNumber(0), left).await
+            };
+            match attempt.await {
+                Ok(reply) => return Ok(reply),
+                Err(Error::SessionLost) if !renewed => {
+                    renewed = true;
+                    self.renew_session(session, &mut retry).await?;
+                }
+                Err(err) => self.remedy(&mut retry, err).await?,
+            }
+        }
+    }
+
+    /// Asks for a change; it is carried out once, however often it is sent.
+    pub(crate) async fn change<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+    ) -> Result<M::Reply> {
+        self.change_until::<M>(caller, request, self.deadline()).await
+    }
+
+    pub(crate) async fn change_until<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        deadline: Instant,
+    ) -> Result<M::Reply> {
+        let mut retry = Retry::until(deadline);
+        if self.state.lock().positions.is_full() {
+            // P2: no more is kept than the bound.
+            let sync = v1::SyncMetadataRequest { volume: self.volume.0, ..Default::default() };
+            self.ask_until::<method::SyncMetadata>(&ITSELF, sync, deadline).await?;
+        }
+        let mut numbered = Numbered::begin(self);
+        let mut undecided = false;
+        loop {
+            let attempt = async {
+                self.recover().await?;
+                if self.session() != numbered.session {
+                    return Err(Error::SessionLost);
+                }
+                let left = retry.left().min(self.attempt_max());
+                self.attempt::<M>(caller, request.clone(), numbered.number, left).await
+            };
+            match attempt.await {
+                Ok(reply) => {
+                    let change = Change::<M> { caller: caller.clone(), request, ino: reply.ino() };
+                    numbered.answered(reply.log(), Arc::new(change));
+                    return Ok(reply);
+                }
+                // Refused at first sight, so it was not carried out. Otherwise nobody knows.
+                Err(Error::SessionLost) if !undecided => {
+                    self.renew_session(numbered.session, &mut retry).await?;
+                    numbered = Numbered::begin(self);
+                    undecided = true;
+                }
+                Err(err) => {
+                    undecided = true;
+                    self.remedy(&mut retry, err).await?;
+                }
+            }
+        }
+    }
+
+    /// Tells the MRC that the session ends.
+    pub(crate) async fn close_session(&self, deadline: Instant) -> Result<()> {
+        let request = v1::CloseSessionRequest::default();
+        match self.ask_until::<method::CloseSession>(&ITSELF, request, deadline).await {
+            Ok(_) | Err(Error::SessionLost) => Ok(()),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Takes in a reply's positions and time.
+    pub(crate) fn observe(&self, log: Option<&LogStatus>, round_trip: Duration) {
+        let Some(log) = log else { return };
+        self.clock.observe(Timestamp(log.now_ns), std::time::Instant::now(), round_trip);
+        let mut state = self.state.lock();
+        state.positions.observe(log);
+        if state.positions.has_lost() {
+            state.suspect = true;
+        }
+    }
+
+    /// The MRC may have restarted.
+    pub(crate) fn suspect(&self) {
+        self.state.lock().suspect = true;
+    }
+
+    pub(crate) fn service_for_stream(&self) -> Result<(xtfs_rpc::MrcService, RequestHeader)> {
+        let address = self.address()?;
+        let mut header = self.header(&ITSELF, RequestNumber(0), Duration::ZERO);
+        header.deadline = None;
+        Ok((self.cluster.connector().mrc(&address), header.into()))
+    }
+
+    /// After a failure nothing goes to the MRC before it is known whether it restarted, and what
+    /// it lost then was sent again in order.
+    pub(crate) async fn recover(&self) -> Result<()> {
+        if !self.state.lock().suspect {
+            return Ok(());
+        }
+        let _recovery = self.recovery.lock().await;
+        if !self.state.lock().suspect {
+            return Ok(());
+        }
+        let probe = v1::InodeRequest { header: None, volume: self.volume.0, ino: Ino::ROOT.0 };
+        let probe =
+            self.attempt::<method::GetAttr>(&ITSELF, probe, RequestNumber(0), self.attempt_max());
+        probe.await?;
+        loop {
+            let lost = self.state.lock().positions.lost();
+            let Some((number, kept)) = lost.into_iter().next() else { break };
+            tracing::warn!(%number, "the MRC has restarted and lost a change; sending it again");
+            let again = kept.send_again(self, number).await?;
+            let mut state = self.state.lock();
+            match again.log {
+                Some(log) => state.positions.answered(number, &log, kept),
+                None => state.positions.forget(number),
+            }
+            drop(state);
+            if let Some(ino) = again.vanished {
+                tracing::error!(%ino, "the MRC lost this inode in a restart");
+                (self.on_lost)(ino);
+            }
+        }
+        self.state.lock().suspect = false;
+        Ok(())
+    }
+
+    /// Waits as the error asks for, or returns it.
+    async fn remedy(&self, retry: &mut Retry, err: Error) -> Result<()> {
+        if let Error::NotLeader { leader } = &err {
+            self.state.lock().leader = leader.as_ref().and_then(|text| text.parse().ok());
+        }
+        match retry.after(err, || self.whom()).await? {
+            Remedy::Wait | Remedy::Renew | Remedy::Reconnect | Remedy::Elsewhere => Ok(()),
+        }
+    }
+
+    /// The session of `old` is gone: opens another, unless somebody has.
+    pub(crate) async fn renew_session(&self, old: SessionId, retry: &mut Retry) -> Result<()> {
+        let _recovery = self.recovery.lock().await;
+        if self.session() != old {
+            return Ok(());
+        }
+        let dropped = self.state.lock().positions.reset();
+        tracing::error!(
+            session = %old, undurable = dropped,
+            "the MRC has ended our session: open files and unconfirmed changes of it are lost"
+        );
+        self.open_session(retry).await
+    }
+
+    async fn open_session(&self, retry: &mut Retry) -> Result<()> {
+        let request = v1::OpenSessionRequest {
+            header: None,
+            volume: self.volume.0,
+            client: self.client.to_wire().into(),
+            description: self.description.clone(),
+        };
+        // The header must not name the lost session.
+        self.state.lock().session = SessionId(0);
+        loop {
+            let left = retry.left().min(self.attempt_max());
+            let opened = self.attempt::<method::OpenSession>(
+                &ITSELF,
+                request.clone(),
+                RequestNumber(0),
+                left,
+            );
+            match opened.await {
+                Ok(reply) => {
+                    let mut state = self.state.lock();
+                    state.session = SessionId(reply.session);
+                    state.renew = Duration::from_millis(reply.renew_ms.max(100).into());
+                    state.suspect = false;
+                    return Ok(());
+                }
+                Err(err) => self.remedy(retry, err).await?,
+            }
+        }
+    }
+
+    async fn attempt<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        number: RequestNumber,
+        left: Duration,
+    ) -> Result<M::Reply> {
+        let address = self.address()?;
+        let header = self.header(caller, number, left);
+        let service = self.cluster.connector().mrc(&address);
+        let sent = Instant::now();
+        match call(left, M::send(service, request, header.into())).await {
+            Ok(reply) => {
+                // An answered change is taken in with its number, by the caller.
+                if number.0 == 0 {
+                    self.observe(reply.log().as_ref(), sent.elapsed());
+                }
+                Ok(reply)
+            }
+            Err(err) => {
+                if err.is_retryable() && err != Error::SessionLost {
+                    let mut state = self.state.lock();
+                    state.suspect = state.session.0 != 0;
+                    state.server = state.server.wrapping_add(1);
+                    state.leader = None;
+                }
+                Err(err)
+            }
+        }
+    }
+
+    fn header(&self, caller: &Caller, number: RequestNumber, deadline: Duration) -> Header {
+        let state = self.state.lock();
+        Header {
+            cluster: Some(self.cluster.id()),
+            group: self.group,
+            session: state.session,
+            number,
+            lowest_unanswered: state.positions.lowest_unanswered(),
+            caller: caller.clone(),
+            deadline: Some(deadline),
+        }
+    }
+
+    fn address(&self) -> Result<Address> {
+        let state = self.state.lock();
+        if let Some(leader) = &state.leader {
+            return Ok(leader.clone());
+        }
+        let addresses = self.cluster.mrc_addresses(self.group);
+        let at = state.server.checked_rem(addresses.len());
+        at.map(|at| addresses[at].clone())
+            .ok_or_else(|| Error::Unavailable("the DIR knows no MRC of the volume".into()))
+    }
+
+    /// Two attempts fit into an operation.
+    fn attempt_max(&self) -> Duration {
+        (self.timeo / 2).max(Duration::from_millis(100))
+    }
+
+    fn whom(&self) -> String {
+        match self.address() {
+            Ok(address) => format!("MRC at {address}"),
+            Err(_) => format!("MRC of group {}", self.group),
+        }
+    }
+}
+
+/// A change on its way. Dropped without an answer it is given up, and not sent again.
+struct Numbered<'a> {
+    mrc: &'a Mrc,
+    number: RequestNumber,
+    session: SessionId,
+    begun: Instant,
+}
+
+impl<'a> Numbered<'a> {
+    fn begin(mrc: &'a Mrc) -> Self {
+        let mut state = mrc.state.lock();
+        let (number, session) = (state.positions.begin(), state.session);
+        drop(state);
+        Numbered { mrc, number, session, begun: Instant::now() }
+    }
+
+    fn answered(self, log: Option<LogStatus>, change: Arc<dyn Kept>) {
+        if let Some(log) = log {
+            let mut state = self.mrc.state.lock();
+            if state.session == self.session {
+                state.positions.answered(self.number, &log, change);
+            }
+            drop(state);
+            self.mrc.observe(Some(&log), self.begun.elapsed());
+        }
+    }
+}
+
+impl Drop for Numbered<'_> {
+    fn drop(&mut self) {
+        let mut state = self.mrc.state.lock();
+        if state.session == self.session {
+            state.positions.give_up(self.number);
+        }
+    }
+}

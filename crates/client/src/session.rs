@@ -1,0 +1,111 @@
+//! Keeps the session alive: renewals over one stream, and what the MRC tells on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use xtfs_core::{Error, Result};
+use xtfs_proto::v1::{SessionDown, SessionUp};
+use xtfs_rpc::status_error;
+
+use crate::mrc::Mrc;
+use crate::retry::{Retry, pause};
+
+/// How long a lost session is tried to be replaced before it is tried anew.
+const REOPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Runs until `stop`.
+pub(crate) async fn keep_alive(mrc: Arc<Mrc>, stop: CancellationToken) {
+    let mut failures = 0;
+    loop {
+        let mut answered = false;
+        let ended = tokio::select! {
+            () = stop.cancelled() => return,
+            ended = renew(&mrc, &mut answered) => ended,
+        };
+        if answered {
+            failures = 0;
+        }
+        if let Err(err) = ended {
+            mrc.suspect();
+            if failures == 0 {
+                tracing::warn!(%err, "the session stream ended; opening it again");
+            }
+            let wait = pause(failures, rand::random());
+            failures += 1;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+}
+
+/// One stream, until it fails.
+async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
+    let session = mrc.session();
+    let (mut service, header) = mrc.service_for_stream()?;
+    let (up, queued) = mpsc::channel(2);
+    let first = SessionUp {
+        header: Some(header),
+        sequence: 0,
+        lowest_unanswered: mrc.lowest_unanswered().0,
+    };
+    up.try_send(first).expect("the queue is new and empty");
+    let mut sent = Instant::now();
+    let silent = || Error::Unavailable("the MRC does not answer renewals".into());
+    // Three renewals without an answer are enough to try another stream.
+    let patience = mrc.renew_interval() * 3;
+    let opening = tokio::time::timeout(patience, service.session(ReceiverStream::new(queued)));
+    let opened = opening.await.map_err(|_| silent())?.map_err(|status| status_error(&status));
+    let mut down = opened?.into_inner();
+    let mut sequence = 0;
+    let mut heard = Instant::now();
+    let mut tick = interval(mrc.renew_interval());
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {
+                if heard.elapsed() > patience {
+                    return Err(silent());
+                }
+                if mrc.session() != session {
+                    return Ok(());
+                }
+                sequence += 1;
+                let lowest_unanswered = mrc.lowest_unanswered().0;
+                let renewal = SessionUp { header: None, sequence, lowest_unanswered };
+                sent = Instant::now();
+                // A full queue means that the MRC takes nothing; `patience` ends that.
+                let _ = up.try_send(renewal);
+            }
+            message = down.message() => {
+                let message = message.map_err(|status| status_error(&status))?;
+                let message = message.ok_or_else(|| Error::Unavailable("it ended".into()))?;
+                (heard, *answered) = (Instant::now(), true);
+                let round_trip = sent.elapsed();
+                take(mrc, session, &message, (message.sequence == sequence).then_some(round_trip))
+                    .await?;
+                if message.lost {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+async fn take(
+    mrc: &Mrc,
+    session: xtfs_core::SessionId,
+    message: &SessionDown,
+    round_trip: Option<Duration>,
+) -> Result<()> {
+    if message.lost {
+        return mrc.renew_session(session, &mut Retry::new(REOPEN_TIMEOUT)).await;
+    }
+    mrc.observe(message.log.as_ref(), round_trip.unwrap_or_default());
+    mrc.recover().await
+}
