@@ -16,12 +16,18 @@ use xtfs_core::{Error, Result};
 
 const CURRENT: &str = "current";
 
-/// Makes the directory if its parent exists, drops what is left of snapshots, answers where the
-/// present store is.
-pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
-    if !dir.exists() {
-        fs::create_dir(dir).map_err(|err| failed(dir, "create", &err))?;
+/// Makes the directory if its parent exists.
+pub(crate) fn create(dir: &Path) -> Result<()> {
+    match fs::create_dir(dir) {
+        Err(err) if err.kind() != std::io::ErrorKind::AlreadyExists => {
+            Err(failed(dir, "create", &err))
+        }
+        _ => Ok(()),
     }
+}
+
+/// Drops what is left of snapshots, answers where the present store is.
+pub(crate) fn prepare(dir: &Path) -> Result<PathBuf> {
     let current = match fs::read_to_string(dir.join(CURRENT)) {
         Ok(name) => name.trim().to_owned(),
         Err(err) if err.kind() == std::io::ErrorKind::NotFound => "store-1".to_owned(),

@@ -15,6 +15,7 @@ use xtfs_core::{Error, Result};
 use xtfs_kv::{KeyRange, Kv, Pair, Prefixed, Read, RocksOptions};
 
 use crate::commit::{self, COMMAND_BYTES_MAX, COMMANDS_QUEUED_MAX, Proposal};
+use crate::directory;
 use crate::log::{Log, Shared};
 use crate::machine::{Coded, Machine, StateMachine, from_bytes, to_bytes};
 use crate::network::NoNetwork;
@@ -147,18 +148,24 @@ impl<S: StateMachine> Replog<S> {
     where
         N: RaftNetworkFactory<Types>,
     {
-        let (dir, rocks) = (dir.to_owned(), config.rocks);
-        let open = move || Store::open(&dir, rocks);
+        let (dir, rocks, min_free) = (dir.to_owned(), config.rocks, config.min_free_bytes);
+        let open = move || {
+            directory::create(&dir)?;
+            // First: opening writes, and may need what is reserved.
+            let space = Space::open(Some(&dir), min_free)?;
+            Ok((Store::open(&dir, rocks)?, space))
+        };
         Self::start(open, config, machine, network).await
     }
 
     /// Opens the only member of a group on a store of the caller's, without snapshots.
     pub async fn open_with(kv: Arc<dyn Kv>, config: Config, machine: S) -> Result<Arc<Self>> {
-        Self::start(|| Ok(Store::in_memory(kv)), config, machine, NoNetwork).await
+        let open = || Ok((Store::in_memory(kv), Space::open(None, 0)?));
+        Self::start(open, config, machine, NoNetwork).await
     }
 
     async fn start<N>(
-        open: impl FnOnce() -> Result<Store> + Send + 'static,
+        open: impl FnOnce() -> Result<(Store, Space)> + Send + 'static,
         config: Config,
         machine: S,
         network: N,
@@ -223,13 +230,13 @@ impl<S: StateMachine> Replog<S> {
 
     /// Returns when a read sees everything that was answered, by any member, before this call.
     pub async fn barrier(&self) -> Result<()> {
+        let alone = self.shared.is_alone();
         match self.shared.progress.check() {
-            // Nothing is lost: what was answered is there and can be read.
-            Ok(()) | Err(Error::NoSpace(_)) => {}
+            Ok(()) if alone && self.metrics.borrow().state == ServerState::Leader => return Ok(()),
+            Ok(()) => {}
+            // What was answered is there, and nobody else can have answered more.
+            Err(Error::NoSpace(_)) if alone => return Ok(()),
             Err(fault) => return Err(fault),
-        }
-        if self.shared.is_alone() && self.metrics.borrow().state == ServerState::Leader {
-            return Ok(());
         }
         let ticket = self.confirmations.asked.fetch_add(1, Ordering::AcqRel) + 1;
         let mut served = self.confirmations.served.lock().await;
@@ -339,7 +346,7 @@ struct Member<S: StateMachine, N> {
 impl<S: StateMachine, N: RaftNetworkFactory<Types>> Member<S, N> {
     fn run(
         self,
-        open: impl FnOnce() -> Result<Store>,
+        open: impl FnOnce() -> Result<(Store, Space)>,
         queue: mpsc::Receiver<Proposal>,
         started: oneshot::Sender<Result<Started>>,
         stop: CancellationToken,
@@ -369,10 +376,9 @@ impl<S: StateMachine, N: RaftNetworkFactory<Types>> Member<S, N> {
     /// Starts openraft; a lone member leads and has applied its whole log on return.
     async fn lead(
         self,
-        open: impl FnOnce() -> Result<Store>,
+        open: impl FnOnce() -> Result<(Store, Space)>,
     ) -> Result<(Space, Arc<Shared>, Raft)> {
-        let store = open()?;
-        let space = Space::open(store.dir().map(Path::to_owned), self.config.min_free_bytes)?;
+        let (store, space) = open()?;
         let shared = Shared::open(store)?;
         let log = Log::new(Arc::clone(&shared))?;
         let machine = Machine::new(Arc::clone(&shared), self.machine);

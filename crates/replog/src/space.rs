@@ -1,12 +1,14 @@
 //! Refuses commands before the disk is so full that the log itself would fail.
 //!
-//! Below `min_free_bytes` only commands that free space go on. The file `reserve` holds back what
-//! they need on a disk that others have filled: it is given up when the disk is full, and taken
-//! again when there is room.
+//! Below `min_free` only commands that free space go on. The file `reserve`, as large, holds back
+//! what they need on a disk that others have filled: it is given up when the disk is full, and
+//! other commands wait until it was taken again.
 
 use std::fs::{self, File};
+use std::io;
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use xtfs_core::{Error, Result};
@@ -23,6 +25,7 @@ pub(crate) struct Space {
     /// None: in memory, never full.
     dir: Option<PathBuf>,
     min_free: u64,
+    reserved: AtomicBool,
 }
 
 /// What the free space allows.
@@ -34,15 +37,16 @@ enum Verdict {
 }
 
 impl Space {
-    /// Before the store is opened, which writes.
-    pub(crate) fn open(dir: Option<PathBuf>, min_free: u64) -> Result<Self> {
-        let mut space = Space { dir, min_free };
-        let Some((free, total)) = space.measure()? else { return Ok(space) };
-        space.min_free = min_free.min(total / DISK_PART);
-        if verdict(free, space.min_free) == Verdict::Nothing {
-            space.give_up_reserve();
-        } else {
-            space.take_reserve(free);
+    /// To be called before the store is opened, which writes.
+    pub(crate) fn open(dir: Option<&Path>, min_free: u64) -> Result<Self> {
+        let dir = dir.map(Path::to_owned);
+        let reserved = dir.as_ref().is_some_and(|dir| dir.join("reserve").exists());
+        let mut space = Space { dir, min_free, reserved: AtomicBool::new(reserved) };
+        if let Some((free, total)) = space.measure()? {
+            space.min_free = min_free.min(total / DISK_PART);
+            if space.judge(free) == Verdict::Nothing {
+                space.give_up_reserve();
+            }
         }
         Ok(space)
     }
@@ -50,23 +54,30 @@ impl Space {
     /// Whether a command may be written now.
     pub(crate) fn admit(&self, frees_space: bool) -> Result<()> {
         let Some((mut free, _)) = self.measure()? else { return Ok(()) };
-        if verdict(free, self.min_free) == Verdict::Nothing && frees_space {
+        if self.judge(free) == Verdict::Nothing && frees_space {
             self.give_up_reserve();
             free = self.measure()?.map_or(free, |(free, _)| free);
         }
-        match verdict(free, self.min_free) {
-            Verdict::All => {
-                self.take_reserve(free);
-                Ok(())
-            }
+        match self.judge(free) {
+            Verdict::All => Ok(()),
             Verdict::FreeingOnly if frees_space => Ok(()),
             Verdict::FreeingOnly | Verdict::Nothing => Err(Error::NoSpace(format!(
                 "{} has {} MiB free, changes need {} MiB; remove files there or enlarge the disk",
                 self.dir.as_ref().map_or_else(String::new, |dir| dir.display().to_string()),
                 free >> 20,
-                self.min_free >> 20,
+                // With the reserve, which is taken first.
+                self.min_free >> 19,
             ))),
         }
+    }
+
+    fn judge(&self, free: u64) -> Verdict {
+        let reserved = self.reserved.load(Ordering::Acquire);
+        if !reserved && free >= self.min_free.saturating_mul(2) {
+            self.take_reserve();
+            return Verdict::All;
+        }
+        verdict(free, self.min_free, reserved)
     }
 
     /// Free and total bytes of the disk.
@@ -78,25 +89,20 @@ impl Space {
         Ok(Some((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)))
     }
 
-    fn reserve(&self) -> Option<PathBuf> {
-        Some(self.dir.as_ref()?.join("reserve"))
-    }
-
     fn give_up_reserve(&self) {
-        if let Some(path) = self.reserve()
-            && fs::remove_file(&path).is_ok()
+        let Some(dir) = &self.dir else { return };
+        if self.reserved.swap(false, Ordering::AcqRel)
+            && fs::remove_file(dir.join("reserve")).is_ok()
         {
-            tracing::warn!(path = %path.display(), "the disk is full, the reserve is given up");
+            tracing::warn!(dir = %dir.display(), "the disk is full, the reserve is given up");
         }
     }
 
-    /// Failing is no error: the disk is then not kept from being filled by others.
-    fn take_reserve(&self, free: u64) {
-        let Some(path) = self.reserve() else { return };
-        if free < self.min_free.saturating_mul(3) || path.exists() {
-            return;
-        }
-        let take = || -> std::io::Result<()> {
+    /// Where it cannot be taken the disk is only not kept from being filled by others.
+    fn take_reserve(&self) {
+        let Some(dir) = &self.dir else { return };
+        let path = dir.join("reserve");
+        let take = || -> io::Result<()> {
             let file = File::create(&path)?;
             Ok(fallocate(file.as_fd(), FallocateFlags::empty(), 0, self.min_free.max(1))?)
         };
@@ -104,11 +110,12 @@ impl Space {
             let err = directory::failed(&path, "reserve", &err);
             tracing::warn!(%err, "no space is reserved");
         }
+        self.reserved.store(true, Ordering::Release);
     }
 }
 
-fn verdict(free: u64, min_free: u64) -> Verdict {
-    if free >= min_free {
+fn verdict(free: u64, min_free: u64, reserved: bool) -> Verdict {
+    if free >= min_free && reserved {
         Verdict::All
     } else if free >= min_free / HARD_PART {
         Verdict::FreeingOnly
@@ -123,10 +130,11 @@ mod tests {
 
     #[test]
     fn the_less_is_free_the_less_is_allowed() {
-        assert_eq!(verdict(100, 100), Verdict::All);
-        assert_eq!(verdict(99, 100), Verdict::FreeingOnly);
-        assert_eq!(verdict(25, 100), Verdict::FreeingOnly);
-        assert_eq!(verdict(24, 100), Verdict::Nothing);
-        assert_eq!(verdict(0, 0), Verdict::All);
+        assert_eq!(verdict(100, 100, true), Verdict::All);
+        assert_eq!(verdict(100, 100, false), Verdict::FreeingOnly);
+        assert_eq!(verdict(99, 100, true), Verdict::FreeingOnly);
+        assert_eq!(verdict(25, 100, true), Verdict::FreeingOnly);
+        assert_eq!(verdict(24, 100, true), Verdict::Nothing);
+        assert_eq!(verdict(0, 0, true), Verdict::All);
     }
 }

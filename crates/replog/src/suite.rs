@@ -26,7 +26,7 @@ struct Builder;
 impl StoreBuilder<Types, Log, Machine, TempDir> for Builder {
     async fn build(&self) -> Result<(TempDir, Log, Machine), StorageError> {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(&dir.path().join("group"), RocksOptions::default()).unwrap();
+        let store = Store::open(dir.path(), RocksOptions::default()).unwrap();
         let shared = Shared::open(store).unwrap();
         let log = Log::new(Arc::clone(&shared)).unwrap();
         Ok((dir, log, Machine::new(shared, Arc::new(Nothing))))

@@ -59,3 +59,69 @@ async fn a_business_error_is_a_reply() {
     let next = replog.propose(Command::Append(7), Durability::Lazy).await.unwrap();
     assert_eq!(next.reply, Reply::Length(1));
 }
+
+#[tokio::test]
+async fn commands_that_wait_share_an_entry() {
+    let replog = Replog::open_with(Arc::new(MemKv::default()), config(), List).await.unwrap();
+    let before = replog.status().index;
+    let waiting: Vec<_> = (0..1000)
+        .map(|number| {
+            let replog = Arc::clone(&replog);
+            tokio::spawn(async move {
+                replog.propose(Command::Append(number), Durability::Lazy).await.unwrap()
+            })
+        })
+        .collect();
+    let mut lengths = Vec::new();
+    for receipt in waiting {
+        let receipt = receipt.await.unwrap();
+        let Reply::Length(length) = receipt.reply else { panic!("{receipt:?}") };
+        assert!(receipt.index <= replog.status().index);
+        lengths.push(length);
+    }
+    lengths.sort_unstable();
+    assert_eq!(lengths, (1..=1000).collect::<Vec<_>>());
+    let entries = replog.status().index - before;
+    assert!(entries < 500, "{entries} entries for 1000 commands");
+}
+
+#[tokio::test]
+async fn an_entry_keeps_to_its_size() {
+    let replog = Replog::open_with(Arc::new(MemKv::default()), config(), List).await.unwrap();
+    let before = replog.status().index;
+    let waiting: Vec<_> = (0..16)
+        .map(|_| {
+            let replog = Arc::clone(&replog);
+            let blob = Command::Blob(vec![7; xtfs_replog::ENTRY_BYTES_MAX / 2]);
+            tokio::spawn(async move { replog.propose(blob, Durability::Lazy).await.unwrap() })
+        })
+        .collect();
+    for receipt in waiting {
+        receipt.await.unwrap();
+    }
+    assert!(replog.status().index - before >= 8);
+    let too_large = Command::Blob(vec![7; xtfs_replog::COMMAND_BYTES_MAX]);
+    let refused = replog.propose(too_large, Durability::Lazy).await;
+    assert!(matches!(refused, Err(xtfs_core::Error::Invalid(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn lazy_commands_are_synced_within_the_interval() {
+    let interval = std::time::Duration::from_millis(20);
+    let config = xtfs_replog::Config { commit_interval: interval, ..config() };
+    let replog = Replog::open_with(Arc::new(MemKv::default()), config, List).await.unwrap();
+    let receipt = replog.propose(Command::Append(0), Durability::Lazy).await.unwrap();
+    crate::eventually(|| replog.status().durable >= receipt.index).await;
+}
+
+#[tokio::test]
+async fn after_a_shutdown_proposals_are_unavailable() {
+    let replog = Replog::open_with(Arc::new(MemKv::default()), config(), List).await.unwrap();
+    let read = replog.state();
+    replog.propose(Command::Append(4), Durability::Lazy).await.unwrap();
+    assert_eq!(items(&*read), [4]);
+    replog.shutdown().await.unwrap();
+    let refused = replog.propose(Command::Append(5), Durability::Lazy).await;
+    assert!(matches!(refused, Err(xtfs_core::Error::Unavailable(_))), "{refused:?}");
+    assert_eq!(replog.status().durable, replog.status().index);
+}

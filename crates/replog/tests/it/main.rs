@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod counter;
+mod faults;
 mod lone;
+mod members;
+mod power;
 
 /// Waits for `condition` with a deadline.
 async fn eventually(mut condition: impl FnMut() -> bool) {
