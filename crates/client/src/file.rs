@@ -209,6 +209,8 @@ impl OpenFile {
         let (mount, state) = (self.mount.clone(), self.state.clone());
         let write = self.flags.write;
         let report = self.report.lock().to_wire();
+        // Before the MRC knows: from now on nobody asks for a right to write because of it.
+        state.closed(write);
         async move {
             let lost = mount.mrc.session() != state.session;
             if !lost {
@@ -224,7 +226,6 @@ impl OpenFile {
                     tracing::warn!(ino = %state.ino, %err, "close a file at the MRC");
                 }
             }
-            state.closed(write);
         }
     }
 }

@@ -76,13 +76,21 @@ impl Mount {
             return Ok(Some(rights));
         }
         let asked = Instant::now();
-        let request = v1::RenewRequest {
+        let mut request = v1::RenewRequest {
             header: None,
             volume: self.mrc.volume.0,
             ino: file.ino.0,
             write: write || file.has_writers(),
         };
-        let reply = self.mrc.ask_until::<method::Renew>(&ITSELF, request, deadline).await?;
+        let renewed = self.mrc.ask_until::<method::Renew>(&ITSELF, request.clone(), deadline);
+        let reply = match renewed.await {
+            // The last writer was closed on the way.
+            Err(Error::StaleHandle) if !write && request.write => {
+                request.write = false;
+                self.mrc.ask_until::<method::Renew>(&ITSELF, request, deadline).await?
+            }
+            reply => reply?,
+        };
         let granted = reply.layout.is_some() && reply.grant.is_some();
         file.grant(reply.layout, reply.grant, asked)?;
         Ok(if granted { file.last_rights() } else { None })

@@ -46,6 +46,9 @@ struct State {
     positions: Positions<Arc<dyn Kept>>,
     /// The MRC may have restarted: nothing goes there before that is known.
     suspect: bool,
+    /// How often finding that out failed, and how the last time.
+    failed_recoveries: u64,
+    failure: Option<Error>,
     /// Which of the group's addresses is asked.
     server: usize,
     leader: Option<Address>,
@@ -119,6 +122,8 @@ impl Mrc {
             renew: Duration::from_secs(5),
             positions: Positions::default(),
             suspect: false,
+            failed_recoveries: 0,
+            failure: None,
             server: 0,
             leader: None,
         };
@@ -184,7 +189,7 @@ impl Mrc {
         loop {
             let session = self.session();
             let attempt = async {
-                self.recover().await?;
+                self.recover(deadline).await?;
                 let left = retry.left().min(self.attempt_max());
                 self.attempt::<M>(caller, request.clone(), RequestNumber(0), left).await
             };
@@ -224,7 +229,7 @@ impl Mrc {
         let mut undecided = false;
         loop {
             let attempt = async {
-                self.recover().await?;
+                self.recover(deadline).await?;
                 if self.session() != numbered.session {
                     return Err(Error::SessionLost);
                 }
@@ -285,14 +290,39 @@ impl Mrc {
 
     /// After a failure nothing goes to the MRC before it is known whether it restarted, and what
     /// it lost then was sent again in order.
-    pub(crate) async fn recover(&self) -> Result<()> {
-        if !self.state.lock().suspect {
-            return Ok(());
+    pub(crate) async fn recover(&self, deadline: Instant) -> Result<()> {
+        let failed_before = {
+            let state = self.state.lock();
+            if !state.suspect {
+                return Ok(());
+            }
+            state.failed_recoveries
+        };
+        let turn = tokio::time::timeout_at(deadline, self.recovery.lock()).await;
+        let _recovery = turn.map_err(|_| Error::Deadline("the MRC is being looked for".into()))?;
+        {
+            let state = self.state.lock();
+            if !state.suspect {
+                return Ok(());
+            }
+            // Whoever was before us has just failed: all who waited share the answer.
+            if let (true, Some(err)) = (state.failed_recoveries > failed_before, &state.failure) {
+                return Err(err.clone());
+            }
         }
-        let _recovery = self.recovery.lock().await;
-        if !self.state.lock().suspect {
-            return Ok(());
+        let recovered = self.send_lost_again().await;
+        let mut state = self.state.lock();
+        match &recovered {
+            Ok(()) => state.suspect = false,
+            Err(err) => {
+                state.failed_recoveries += 1;
+                state.failure = Some(err.clone());
+            }
         }
+        recovered
+    }
+
+    async fn send_lost_again(&self) -> Result<()> {
         let probe = v1::InodeRequest { header: None, volume: self.volume.0, ino: Ino::ROOT.0 };
         let probe =
             self.attempt::<method::GetAttr>(&ITSELF, probe, RequestNumber(0), self.attempt_max());
@@ -313,7 +343,6 @@ impl Mrc {
                 (self.on_lost)(ino);
             }
         }
-        self.state.lock().suspect = false;
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub(crate) struct MrcClock {
 #[derive(Debug, Default)]
 struct Inner {
     /// MRC's time less the time since `start`.
-    offset_ns: i64,
+    offset_ns: Option<i64>,
     /// The latest time that was seen or given out.
     latest: Timestamp,
 }
@@ -26,19 +26,25 @@ impl MrcClock {
     }
 
     /// A reply that was made when the server's clock said `server`, and came `round_trip` after its
-    /// request was sent.
+    /// request was sent. So the server's clock now shows between `server` and that much more; a slow
+    /// reply says little, and leaves the estimate of a quick one as it is.
     pub(crate) fn observe(&self, server: Timestamp, now: Instant, round_trip: Duration) {
-        let half = nanos(round_trip) / 2;
-        let offset = server.0.saturating_add(half).saturating_sub(nanos(now - self.start));
+        let low = server.0.saturating_sub(nanos(now - self.start));
+        let high = low.saturating_add(nanos(round_trip));
         let mut inner = self.inner.lock();
-        inner.offset_ns = offset;
+        let offset = match inner.offset_ns {
+            Some(offset) => offset.clamp(low, high),
+            None => low.saturating_add(nanos(round_trip) / 2),
+        };
+        inner.offset_ns = Some(offset);
         inner.latest = inner.latest.max(server);
     }
 
     /// Never below any time that was seen.
     pub(crate) fn now(&self, now: Instant) -> Timestamp {
         let mut inner = self.inner.lock();
-        let estimate = Timestamp(inner.offset_ns.saturating_add(nanos(now - self.start)));
+        let offset = inner.offset_ns.unwrap_or_default();
+        let estimate = Timestamp(offset.saturating_add(nanos(now - self.start)));
         inner.latest = inner.latest.max(estimate);
         inner.latest
     }
@@ -61,9 +67,12 @@ mod tests {
         clock.observe(ms(5000), at(10), Duration::from_millis(4));
         assert_eq!(clock.now(at(10)), ms(5002));
         assert_eq!(clock.now(at(110)), ms(5102));
+        // A slow answer, made early on its way: it does not contradict.
+        clock.observe(ms(5060), at(112), Duration::from_millis(80));
+        assert_eq!(clock.now(at(112)), ms(5104));
         // The server was set back: the clock stands until it is caught up.
         clock.observe(ms(5050), at(120), Duration::ZERO);
-        assert_eq!(clock.now(at(120)), ms(5102));
+        assert_eq!(clock.now(at(120)), ms(5104));
         assert_eq!(clock.now(at(220)), ms(5150));
     }
 }

@@ -106,6 +106,6 @@ async fn take(
     if message.lost {
         return mrc.renew_session(session, &mut Retry::new(REOPEN_TIMEOUT)).await;
     }
-    mrc.observe(message.log.as_ref(), round_trip.unwrap_or_default());
-    mrc.recover().await
+    mrc.observe(message.log.as_ref(), round_trip.unwrap_or(mrc.renew_interval()));
+    mrc.recover(mrc.deadline()).await
 }

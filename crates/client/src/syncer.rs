@@ -1,7 +1,7 @@
 //! Keeps what was written until the OSDs have synced it, and has them sync: at fsync, after a
 //! while, and when too much is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ const UNSYNCED_BYTES_MAX: usize = 64 << 20;
 pub(crate) const WRITTEN_OVERHEAD: usize = 256;
 /// What is older is synced.
 const UNSYNCED_AGE_MAX: Duration = Duration::from_secs(5);
+/// A target that does not sync within this gives its room to others.
+const BACKGROUND_SYNC_TIMEOUT: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// Columns of one request.
 const SYNC_COLUMNS_MAX: usize = 256;
@@ -36,6 +38,8 @@ pub(crate) struct Syncer {
     room: Arc<Semaphore>,
     /// Somebody waits for room, or soon will.
     short: Notify,
+    /// Targets that are being synced in the background.
+    busy: Mutex<BTreeSet<TargetId>>,
 }
 
 impl Default for Syncer {
@@ -44,6 +48,7 @@ impl Default for Syncer {
             kept: Mutex::default(),
             room: Arc::new(Semaphore::new(UNSYNCED_BYTES_MAX)),
             short: Notify::new(),
+            busy: Mutex::default(),
         }
     }
 }
@@ -51,7 +56,7 @@ impl Default for Syncer {
 impl Syncer {
     /// Waits until `len` bytes may be kept.
     pub(crate) async fn room(&self, len: usize, deadline: Instant) -> Result<OwnedSemaphorePermit> {
-        if self.room.available_permits() < UNSYNCED_BYTES_MAX / 2 {
+        if self.is_short() {
             self.short.notify_one();
         }
         let len = u32::try_from(len).expect("a write is cut to a part of the bound");
@@ -95,6 +100,10 @@ impl Syncer {
         self.due(|_, _| true).iter().any(|due| due.file.ino == file)
     }
 
+    fn is_short(&self) -> bool {
+        self.room.available_permits() < UNSYNCED_BYTES_MAX / 2
+    }
+
     fn due(
         &self,
         wanted: impl Fn(&ColumnId, std::time::Instant) -> bool,
@@ -117,35 +126,49 @@ impl Mount {
         self.sync_due(|_, _| true, deadline).await
     }
 
-    /// Runs as long as the mount.
-    pub(crate) async fn keep_synced(&self) {
+    /// Runs as long as the mount. Each target is synced by itself, so that one that does not answer
+    /// holds up no other.
+    pub(crate) async fn keep_synced(self: Arc<Self>) {
         loop {
-            let waited = tokio::time::timeout(TICK, self.syncer.short.notified()).await;
+            let short = tokio::time::timeout(TICK, self.syncer.short.notified()).await.is_ok();
             let now = std::time::Instant::now();
-            let short = waited.is_ok();
-            let old = |_: &ColumnId, since: std::time::Instant| {
-                short || now.saturating_duration_since(since) >= UNSYNCED_AGE_MAX
-            };
-            if let Err(err) = self.sync_due(old, self.deadline()).await {
-                tracing::warn!(%err, "columns are not synced yet");
-                self.make_room();
+            let due = self
+                .syncer
+                .due(|_, since| short || now.saturating_duration_since(since) >= UNSYNCED_AGE_MAX);
+            let targets: BTreeSet<_> = due.iter().map(|due| due.target).collect();
+            for target in targets {
+                if !self.syncer.busy.lock().insert(target) {
+                    continue;
+                }
+                let mount = self.clone();
+                let columns = due.iter().filter(|due| due.target == target).cloned().collect();
+                let syncing = async move {
+                    let synced = mount.sync_target(target, columns).await;
+                    mount.syncer.busy.lock().remove(&target);
+                    // What came meanwhile found it busy.
+                    if synced && mount.syncer.is_short() {
+                        mount.syncer.short.notify_one();
+                    }
+                };
+                self.tasks.spawn(self.stop.clone().run_until_cancelled_owned(syncing));
             }
         }
     }
 
-    /// A target that does not sync must not hold up writes to others: its data is forgotten,
-    /// but not that it was written.
-    fn make_room(&self) {
-        if self.syncer.room.available_permits() >= UNSYNCED_BYTES_MAX / 2 {
-            return;
+    async fn sync_target(&self, target: TargetId, due: Vec<Due<Arc<FileState>>>) -> bool {
+        let columns: Vec<_> = due.iter().map(|due| due.column).collect();
+        let deadline = Instant::now() + self.timeo.min(BACKGROUND_SYNC_TIMEOUT);
+        let Err(err) = self.sync_columns(due, deadline).await else { return true };
+        tracing::warn!(%target, %err, "what was written is not synced yet");
+        if self.syncer.is_short() {
+            // It must not hold up writes to others: its data is forgotten, but not that it was
+            // written. If it has restarted the next fsync fails.
+            let mut kept = self.syncer.kept.lock();
+            for column in columns {
+                kept.shed(column);
+            }
         }
-        let now = std::time::Instant::now();
-        let old = self.syncer.due(|_, since| {
-            now.saturating_duration_since(since) >= self.timeo.max(UNSYNCED_AGE_MAX)
-        });
-        for due in old {
-            self.syncer.kept.lock().shed(due.column);
-        }
+        false
     }
 
     async fn sync_due(
@@ -153,7 +176,14 @@ impl Mount {
         wanted: impl Fn(&ColumnId, std::time::Instant) -> bool,
         deadline: Instant,
     ) -> Result<()> {
-        let mut due = self.syncer.due(&wanted);
+        self.sync_columns(self.syncer.due(wanted), deadline).await
+    }
+
+    async fn sync_columns(
+        &self,
+        mut due: Vec<Due<Arc<FileState>>>,
+        deadline: Instant,
+    ) -> Result<()> {
         while !due.is_empty() {
             let mut targets = BTreeMap::<TargetId, Vec<_>>::new();
             for column in due {
