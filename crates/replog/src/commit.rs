@@ -142,7 +142,7 @@ pub(crate) async fn sync(shared: Arc<Shared>, interval: Duration, stop: Cancella
         if shared.progress.check().is_err() || appended <= shared.progress.durable() {
             continue;
         }
-        match shared.blocking(|shared| shared.store.kv().sync()).await {
+        match shared.blocking(|shared| shared.store.sync()).await {
             Ok(()) => shared.progress.make_durable(appended),
             // After a failed sync nobody knows what is on disk, and a second one would lie.
             Err(err) => shared.progress.fail(err),

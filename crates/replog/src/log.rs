@@ -10,7 +10,7 @@ use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{AnyError, EntryPayload, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use parking_lot::Mutex;
 use xtfs_core::{Error, Result};
-use xtfs_kv::{Batch, Durability, KeyRange, Kv};
+use xtfs_kv::{Batch, Durability, KeyRange};
 
 use crate::machine::Applied;
 use crate::progress::Progress;
@@ -49,7 +49,7 @@ impl Shared {
     pub(crate) fn open(store: Store) -> Result<Arc<Self>> {
         let member = match store.load(MEMBER)? {
             Some(member) => member,
-            None => new_member(&**store.kv())?,
+            None => new_member(&store)?,
         };
         // A member that led takes its vote back, so that it leads again only under a new term: what
         // a power cut took must not get the same names again.
@@ -57,9 +57,9 @@ impl Shared {
             && vote.leader_id.voted_for() == Some(member)
         {
             vote.committed = false;
-            put(&**store.kv(), VOTE, &vote)?;
+            store.put(VOTE, &vote)?;
         }
-        store.kv().sync()?;
+        store.sync()?;
         let last: Option<LogId> = store.load(LAST)?;
         let applied: Applied = store.load(APPLIED)?.unwrap_or_default();
         let term = store.load(TERM)?.unwrap_or_default();
@@ -111,18 +111,12 @@ impl Shared {
     }
 }
 
-fn new_member(kv: &dyn Kv) -> Result<u64> {
+fn new_member(store: &Store) -> Result<u64> {
     let id = xtfs_core::InstanceId::generate().to_wire();
     let (_, random) = id.split_last_chunk::<8>().expect("an id has 16 bytes");
     let member = u64::from_be_bytes(*random);
-    put(kv, MEMBER, &member)?;
+    store.put(MEMBER, &member)?;
     Ok(member)
-}
-
-fn put<T: serde::Serialize>(kv: &dyn Kv, key: &[u8], value: &T) -> Result<()> {
-    let mut batch = Batch::default();
-    batch.put(key, &encode(value));
-    kv.write(batch, Durability::Synced)
 }
 
 impl Log {
@@ -230,9 +224,9 @@ impl Log {
         let (batch, term) = self.encode(&entries);
         let alone = self.shared.is_alone();
         if alone {
-            self.shared.store.kv().write(batch, Durability::Process)?;
+            self.shared.store.write(batch, Durability::Process)?;
         } else {
-            let write = move |shared: &Shared| shared.store.kv().write(batch, Durability::Synced);
+            let write = move |shared: &Shared| shared.store.write(batch, Durability::Synced);
             self.shared.blocking(write).await?;
         }
         self.keep_recent(entries);
@@ -274,9 +268,7 @@ impl Log {
             None => batch.delete(LAST),
         }
         self.recent.lock().clear();
-        self.shared
-            .blocking(move |shared| shared.store.kv().write(batch, Durability::Synced))
-            .await?;
+        self.shared.blocking(move |shared| shared.store.write(batch, Durability::Synced)).await?;
         self.shared.progress.truncate(since.index);
         Ok(())
     }
@@ -300,7 +292,7 @@ impl Log {
             recent.pop_front();
         }
         drop(recent);
-        self.shared.store.kv().write(batch, Durability::Process)
+        self.shared.store.write(batch, Durability::Process)
     }
 }
 
@@ -344,7 +336,7 @@ impl RaftLogStorage<Types> for Log {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let vote = *vote;
-        let saved = self.shared.blocking(move |shared| put(&**shared.store.kv(), VOTE, &vote));
+        let saved = self.shared.blocking(move |shared| shared.store.put(VOTE, &vote));
         let saved = saved.await;
         saved.map_err(|err| StorageIOError::write_vote(self.shared.fault(err)).into())
     }

@@ -86,7 +86,7 @@ impl Machine {
         let mut replies = Vec::with_capacity(entries.len());
         let batch = {
             let kv = self.shared.store.kv();
-            let state = Prefixed::new(&**kv, STATE);
+            let state = Prefixed::new(&*kv, STATE);
             let mut tx = Transaction::new(&state);
             for entry in entries {
                 replies.push(self.apply_entry(entry, &mut applied, &mut tx)?);
@@ -96,7 +96,7 @@ impl Machine {
             batch
         };
         // Unsynced: what a power cut takes of it, the log replays.
-        self.shared.store.kv().write(batch, Durability::Process)?;
+        self.shared.store.write(batch, Durability::Process)?;
         if applied.membership != membership {
             self.shared.set_alone(&applied.membership);
         }

@@ -148,11 +148,12 @@ impl<S: StateMachine> Replog<S> {
     where
         N: RaftNetworkFactory<Types>,
     {
-        let (dir, rocks, min_free) = (dir.to_owned(), config.rocks, config.min_free_bytes);
+        let (dir, mut rocks, min_free) = (dir.to_owned(), config.rocks, config.min_free_bytes);
         let open = move || {
             directory::create(&dir)?;
             // First: opening writes, and may need what is reserved.
             let space = Space::open(Some(&dir), min_free)?;
+            rocks.write_buffer_bytes = rocks.write_buffer_bytes.min(space.write_buffer_max());
             Ok((Store::open(&dir, rocks)?, space))
         };
         Self::start(open, config, machine, network).await
@@ -264,8 +265,7 @@ impl<S: StateMachine> Replog<S> {
         Arc::new(State(Arc::clone(&self.shared)))
     }
 
-    /// Runs `act` on one instant of the applied state. It holds back the installation of a
-    /// snapshot, so it should not take long.
+    /// Runs `act` on one instant of the applied state.
     pub fn view<T>(&self, act: impl FnOnce(&dyn Read) -> T) -> T {
         self.shared.store.view(act)
     }
@@ -328,11 +328,11 @@ struct State(Arc<Shared>);
 
 impl Read for State {
     fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>> {
-        Prefixed::new(&**self.0.store.kv(), STATE).get(key)
+        Prefixed::new(&*self.0.store.kv(), STATE).get(key)
     }
 
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Pair>> {
-        Prefixed::new(&**self.0.store.kv(), STATE).scan(range, limit)
+        Prefixed::new(&*self.0.store.kv(), STATE).scan(range, limit)
     }
 }
 

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
+use rustix::process::geteuid;
 use xtfs_core::{Error, Result};
 
 use crate::directory;
@@ -19,6 +20,8 @@ use crate::directory;
 const DISK_PART: u64 = 16;
 /// Below this part of the bound nothing is written at all.
 const HARD_PART: u64 = 4;
+/// Bytes that the store buffers on the smallest disk.
+const WRITE_BUFFER_MIN: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -49,6 +52,13 @@ impl Space {
             }
         }
         Ok(space)
+    }
+
+    /// How much the store may hold in memory, so that it can be written out when the disk is as full
+    /// as we let it become.
+    pub(crate) fn write_buffer_max(&self) -> usize {
+        let bound = if self.min_free == 0 { u64::MAX } else { self.min_free / 2 };
+        usize::try_from(bound).unwrap_or(usize::MAX).max(WRITE_BUFFER_MIN)
     }
 
     /// Whether a command may be written now.
@@ -86,7 +96,9 @@ impl Space {
         let stat = statvfs(dir).map_err(|err| {
             Error::Internal(format!("cannot tell the free space of {}: {err}", dir.display()))
         })?;
-        Ok(Some((stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)))
+        // What ext4 keeps back for root is ours if we are root.
+        let free = if geteuid().is_root() { stat.f_bfree } else { stat.f_bavail };
+        Ok(Some((free * stat.f_frsize, stat.f_blocks * stat.f_frsize)))
     }
 
     fn give_up_reserve(&self) {

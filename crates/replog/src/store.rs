@@ -16,8 +16,10 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use parking_lot::{RwLock, RwLockReadGuard};
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use xtfs_core::{Error, Result};
@@ -39,6 +41,9 @@ pub(crate) const STATE: &[u8] = b"S";
 const FORMAT: u8 = 1;
 /// Pairs copied at a time when a snapshot is installed.
 const COPY_PAIRS_MAX: usize = 256;
+/// How long a store may take to be closed, and the time between two looks.
+const CLOSING_MAX: Duration = Duration::from_secs(2);
+const CLOSING_PAUSE: Duration = Duration::from_millis(20);
 
 /// The store in use. Another takes its place when a snapshot is installed.
 #[derive(Debug)]
@@ -55,7 +60,15 @@ impl Store {
     }
 
     pub(crate) fn open(dir: &Path, options: RocksOptions) -> Result<Self> {
-        let kv = RocksKv::open(&directory::prepare(dir)?, options)?;
+        let path = directory::prepare(dir)?;
+        let give_up = Instant::now() + CLOSING_MAX;
+        let kv = loop {
+            match RocksKv::open(&path, options) {
+                // A member of this process that was dropped just now is still closing it.
+                Err(Error::Busy(_)) if Instant::now() < give_up => thread::sleep(CLOSING_PAUSE),
+                opened => break opened?,
+            }
+        };
         Ok(Store { current: RwLock::new(Arc::new(kv)), dir: Some(dir.to_owned()), options })
     }
 
@@ -63,13 +76,28 @@ impl Store {
         self.dir.as_deref()
     }
 
-    /// Held for the length of an operation only: the store changes under whoever lets go.
-    pub(crate) fn kv(&self) -> RwLockReadGuard<'_, Arc<dyn Kv>> {
-        self.current.read()
+    /// For reading. After a snapshot was installed it is a superseded store, which is still whole.
+    pub(crate) fn kv(&self) -> Arc<dyn Kv> {
+        Arc::clone(&self.current.read())
+    }
+
+    /// Not while another store takes the place of this one: what it copies must be all.
+    pub(crate) fn write(&self, batch: Batch, durability: Durability) -> Result<()> {
+        self.current.read().write(batch, durability)
+    }
+
+    pub(crate) fn put<T: Serialize>(&self, key: &[u8], value: &T) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.put(key, &encode(value));
+        self.write(batch, Durability::Synced)
+    }
+
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.current.read().sync()
     }
 
     pub(crate) fn load<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>> {
-        load(&**self.kv(), key)
+        load(&*self.kv(), key)
     }
 
     /// Runs `act` on one instant of the machine's state.

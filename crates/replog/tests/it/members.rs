@@ -263,7 +263,15 @@ async fn a_member_far_behind_gets_the_files() {
     group.append(0, 0..100).await;
     let purged = || group.at(0).raft().metrics().borrow().purged.map_or(0, |id| id.index);
     eventually(|| purged() > 50).await;
+    // What is applied while the files are made is in them together with its position, or not.
+    let writer = group.members[0].clone().unwrap();
+    let writing = tokio::spawn(async move {
+        for _ in 0..500 {
+            writer.propose(Command::Refuse, Durability::Lazy).await.unwrap();
+        }
+    });
     group.add(0, 1).await;
+    writing.await.unwrap();
     eventually(|| group.at(1).view(items).len() == 100).await;
     assert!(group.path(1).join("current").exists(), "no snapshot was installed");
     group.append(0, 100..110).await;
@@ -278,9 +286,12 @@ async fn a_member_far_behind_gets_the_files() {
     let left: Vec<_> = fs::read_dir(group.path(1)).unwrap().map(|e| e.unwrap().path()).collect();
     let stores = left.iter().filter(|path| path.is_dir()).count();
     assert_eq!(stores, 1, "{left:?}");
-    let behind = group.path(0);
-    let left: Vec<_> = fs::read_dir(behind).unwrap().map(|e| e.unwrap().path()).collect();
-    eventually(|| left.iter().filter(|path| path.is_dir()).count() == 1).await;
+    // Nor is anything left of it where it came from.
+    let directories = || {
+        let entries = fs::read_dir(group.path(0)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.is_dir()).count()
+    };
+    eventually(|| directories() == 1).await;
 }
 
 #[tokio::test]
