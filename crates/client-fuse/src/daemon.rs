@@ -12,6 +12,8 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, Signal};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
+mod inherited;
+
 use crate::failure::{ExitKind, Failure};
 use crate::options::{self, CONFIG_PATH, Invocation, MountRequest};
 
@@ -71,7 +73,10 @@ fn invocation() -> Result<Invocation, Failure> {
 /// The caller's process: starts the mount's and waits for its word.
 fn launch() -> Result<(), Failure> {
     let broken = |error: io::Error| Failure::system(format!("cannot start: {error}"), "try again");
-    let mut child = Command::new("/proc/self/exe")
+    inherited::close_at_exec();
+    // The name under which it is found in lists of processes is that of the file.
+    let program = std::env::current_exe().ok().filter(|program| program.exists());
+    let mut child = Command::new(program.unwrap_or_else(|| "/proc/self/exe".into()))
         .arg0("mount.xtfs")
         .arg("--status-on-stdout")
         .args(std::env::args_os().skip(1))

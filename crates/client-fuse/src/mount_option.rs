@@ -89,6 +89,14 @@ const TABLE: &[(&str, Effect)] = &[
     ("fscontext", Value(|options, text| security(options, "fscontext", text))),
     ("defcontext", Value(|options, text| security(options, "defcontext", text))),
     ("rootcontext", Value(|options, text| security(options, "rootcontext", text))),
+    // What the kernel shows of a mount; mount(8) hands it back at a remount.
+    ("fsname", Nothing),
+    ("subtype", Nothing),
+    ("user_id", Nothing),
+    ("group_id", Nothing),
+    ("rootmode", Nothing),
+    ("max_read", Nothing),
+    ("blksize", Nothing),
     // For mount(8), systemd and the rest of userspace.
     ("defaults", Nothing),
     ("_netdev", Nothing),
@@ -249,6 +257,7 @@ mod tests {
             "uhelper=udisks2,helper=xtfs,comment=mine,auto,noauto",
             "rw,suid,dev,exec,async,atime,diratime,loud,nomand,iversion,noiversion",
             "default_permissions,,",
+            "user_id=0,group_id=0,max_read=1048576,fsname=m/v,subtype=xtfs",
         ] {
             assert_eq!(applied(list), Ok(MountOptions::default()), "{list}");
         }

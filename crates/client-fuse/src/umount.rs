@@ -11,7 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::{FlockOperation, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
-use rustix::process::{Pid, PidfdFlags};
+use rustix::process::{Pid, PidfdFlags, Signal};
 
 use crate::failure::{ExitKind, Failure};
 use crate::mountpoint;
@@ -104,10 +104,14 @@ fn umount(request: &UmountRequest) -> Result<(), Failure> {
     }
     match process {
         // With -l it may live on for as long as somebody has a file open.
-        Some(process) if !request.lazy => {
-            let limit = if request.force { ABORT_TIME_MAX } else { FLUSH_TIME_MAX };
-            wait(&process, limit)
+        Some(process) if request.force => {
+            if !ended(&process, ABORT_TIME_MAX)? {
+                // It still asks servers that are away, for calls that nobody waits for.
+                let _ = rustix::process::pidfd_send_signal(&process, Signal::KILL);
+            }
+            Ok(())
         }
+        Some(process) if !request.lazy => wait(&process, FLUSH_TIME_MAX),
         _ => Ok(()),
     }
 }
@@ -148,6 +152,14 @@ fn process_of(entry: &MountEntry) -> Option<OwnedFd> {
 }
 
 fn wait(process: &OwnedFd, limit: Duration) -> Result<(), Failure> {
+    if ended(process, limit)? {
+        return Ok(());
+    }
+    let cause = format!("it is unmounted, but its process still writes after {limit:?}");
+    Err(Failure::system(cause, "see xtfs status for servers that are away, and the log"))
+}
+
+fn ended(process: &OwnedFd, limit: Duration) -> Result<bool, Failure> {
     let deadline = Instant::now() + limit;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
@@ -155,14 +167,12 @@ fn wait(process: &OwnedFd, limit: Duration) -> Result<(), Failure> {
         // A process's descriptor becomes readable at its end.
         let mut polled = [PollFd::new(process, PollFlags::IN)];
         match rustix::event::poll(&mut polled, Some(&left)) {
-            Ok(0) => break,
-            Ok(_) => return Ok(()),
+            Ok(0) => return Ok(false),
+            Ok(_) => return Ok(true),
             Err(Errno::INTR) => {}
             Err(errno) => return Err(Failure::system(errno.to_string(), "see the log")),
         }
     }
-    let cause = format!("it is unmounted, but its process still writes after {limit:?}");
-    Err(Failure::system(cause, "see xtfs status for servers that are away, and the log"))
 }
 
 /// Ends the connection, so that every call that waits in it fails. Without it the unmount may wait for them.

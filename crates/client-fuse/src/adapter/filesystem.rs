@@ -98,16 +98,34 @@ impl Shared {
         }
     }
 
-    fn opened(&self, file: Arc<xtfs_client::OpenFile>, write: bool) -> Opened {
-        let mut flags = FopenFlags::empty();
+    /// What a user wrote or cut is no program of its owner any more.
+    async fn strip_privileges(&self, caller: &Caller, ino: Ino) -> Result<()> {
+        let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
+        let attributes = self.volume.setattr(caller, ino, &set).await?;
+        self.handles.seen(&attributes);
+        Ok(())
+    }
+
+    /// Registers an open file and says how the kernel is to treat it.
+    async fn opened(
+        &self,
+        caller: &Caller,
+        file: Arc<xtfs_client::OpenFile>,
+        flags: xtfs_client::OpenFlags,
+    ) -> Result<Opened> {
+        // fuser hides the kernel's wish. If it fails, the dropped file closes itself.
+        if flags.truncate && caller.uid != 0 && self.handles.is_privileged(file.ino()) {
+            self.strip_privileges(caller, file.ino()).await?;
+        }
+        let mut treat = FopenFlags::empty();
         if self.settings.direct_io {
-            flags |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+            treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
-        if !write {
+        if !flags.write {
             // Nothing to flush.
-            flags |= FopenFlags::FOPEN_NOFLUSH;
+            treat |= FopenFlags::FOPEN_NOFLUSH;
         }
-        Opened { number: self.handles.add_file(file, write), flags }
+        Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
     }
 
     async fn setattr(
@@ -120,13 +138,12 @@ impl Shared {
         if set.is_empty() {
             return self.volume.getattr(caller, ino).await;
         }
+        // fuser hides whether the kernel wants suid and sgid cleared; the MRC does it by itself for a change of owner and
+        // for a truncation by a user.
         set.by_handle = match handle {
             Some(number) => self.handles.file(number).is_ok_and(|handle| handle.write),
             None => false,
         };
-        // fuser hides the kernel's wish. The kernel has it for a change of owner, and for a truncation by a user.
-        set.kill_suid_sgid =
-            set.uid.is_some() || set.gid.is_some() || (set.size.is_some() && caller.uid != 0);
         self.volume.setattr(caller, ino, &set).await
     }
 
@@ -136,9 +153,7 @@ impl Shared {
         if write.flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
             && self.handles.is_privileged(write.ino)
         {
-            let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
-            let attributes = self.volume.setattr(caller, write.ino, &set).await?;
-            self.handles.seen(&attributes);
+            self.strip_privileges(caller, write.ino).await?;
         }
         // Pages that were stored to through mmap belong where they are, whatever the flags of the handle.
         let from_cache = write.flags.contains(WriteFlags::FUSE_WRITE_CACHE);
@@ -331,7 +346,7 @@ impl Filesystem for Adapter {
         let flags = open_flags(flags.0, self.shared.settings.sync);
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
             let file = shared.volume.open(&caller, ino, flags).await?;
-            Ok(shared.opened(file, flags.write))
+            shared.opened(&caller, file, flags).await
         });
     }
 
@@ -351,7 +366,8 @@ impl Filesystem for Adapter {
         self.serve(request, "create", reply, async move |shared: Arc<Shared>, caller| {
             let created = shared.volume.create(&caller, parent, &name, node, flags).await?;
             let (attributes, file) = created;
-            Ok((attributes, shared.opened(file, flags.write)))
+            shared.handles.seen(&attributes);
+            Ok((attributes, shared.opened(&caller, file, flags).await?))
         });
     }
 

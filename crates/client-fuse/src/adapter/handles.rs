@@ -10,6 +10,9 @@ use xtfs_core::{Error, Ino, Result};
 
 use super::directory::Directory;
 
+/// Files remembered as having suid or sgid set. Beyond it every file is taken for one.
+const PRIVILEGED_MAX: usize = 65_536;
+
 #[derive(Clone, Debug)]
 pub(super) struct OpenHandle {
     pub(super) file: Arc<OpenFile>,
@@ -65,14 +68,15 @@ impl Handles {
     pub(super) fn seen(&self, attributes: &Attributes) {
         let privileged = attributes.kind == FileKind::File && attributes.mode & 0o6000 != 0;
         let mut known = self.privileged.lock();
-        if privileged {
+        if privileged && known.len() < PRIVILEGED_MAX {
             known.insert(attributes.ino);
-        } else if !known.is_empty() {
+        } else if !privileged && !known.is_empty() && known.len() < PRIVILEGED_MAX {
             known.remove(&attributes.ino);
         }
     }
 
     pub(super) fn is_privileged(&self, ino: Ino) -> bool {
-        self.privileged.lock().contains(&ino)
+        let known = self.privileged.lock();
+        known.len() >= PRIVILEGED_MAX || known.contains(&ino)
     }
 }

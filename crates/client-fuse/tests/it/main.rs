@@ -1,6 +1,8 @@
 //! The programs as mount(8) and people call them, without any server: what is refused, how, and with which code.
 //! Mounts that succeed are tested where there is a cluster, in the testkit.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
