@@ -49,12 +49,11 @@ pub(crate) fn run(mut request: MountRequest, status: Status) -> Result<(), Failu
     let root = rustix::process::geteuid().is_root();
     // What root mounts is a file system of the machine.
     request.options.allow_other |= root;
-    let source = request.spec.to_string();
     if request.options.remount {
         return remount(&request);
     }
     let nonempty = request.options.nonempty;
-    let place = mountpoint::prepare(&request.mountpoint, &source, nonempty)?;
+    let place = mountpoint::prepare(&request.mountpoint, &request.source, nonempty)?;
     if request.fake {
         return Ok(());
     }
@@ -80,9 +79,8 @@ async fn live(request: &MountRequest, place: &Mountpoint, status: &Status) -> Re
         mounted = start(request, place) => mounted?,
         () = stop.called() => {
             // Not ours to unmount unless our mount got so far.
-            let source = request.spec.to_string();
             if mounts::topmost(&place.path).ok().flatten().is_some_and(|top| {
-                top.is_ours() && top.source == *source
+                top.is_ours() && top.source == *request.source
             }) {
                 let _ = mountpoint::unmount(&place.path, UnmountFlags::DETACH);
             }
@@ -108,7 +106,7 @@ async fn start(request: &MountRequest, place: &Mountpoint) -> Result<Mounted, Fa
     };
     let volume = Client::mount(request.spec.clone(), client_options).await;
     let volume = volume.map_err(|error| not_connected(request, &error))?;
-    let source = request.spec.to_string();
+    let source = request.source.clone();
     let (path, mount_options) = (place.path.clone(), options.clone());
     let settings = Settings {
         direct_io: options.direct_io,

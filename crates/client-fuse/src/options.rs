@@ -41,6 +41,8 @@ pub enum Invocation {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountRequest {
     pub spec: MountSpec,
+    /// The spec as it was written: so it stands in the list of mounts, where mount -a looks for the line of fstab.
+    pub source: String,
     pub mountpoint: PathBuf,
     pub options: MountOptions,
     pub foreground: bool,
@@ -88,9 +90,13 @@ pub fn parse(
     };
     let dirs = environment("XTFS_DIR").filter(|dirs| !dirs.is_empty());
     let dirs = dirs.unwrap_or_else(|| config.dir.join(","));
-    let spec = whole_spec(spec, &dirs, options.subdir.as_deref())?;
+    let Some(source) = spec.to_str().map(str::to_owned) else {
+        return Err(Failure::usage(format!("{spec:?} is not UTF-8")));
+    };
+    let spec = whole_spec(&source, &dirs, options.subdir.as_deref())?;
     Ok(Invocation::Mount(Box::new(MountRequest {
         spec,
+        source,
         mountpoint: PathBuf::from(mountpoint),
         options,
         foreground: words.foreground,
@@ -135,11 +141,8 @@ fn layers(
     words.options.iter().try_for_each(|list| options.apply_list(list, words.sloppy))
 }
 
-fn whole_spec(spec: &OsString, dirs: &str, subdir: Option<&str>) -> Result<MountSpec, Failure> {
-    let Some(text) = spec.to_str() else {
-        return Err(Failure::usage(format!("{spec:?} is not UTF-8")));
-    };
-    let mut text = text.to_owned();
+fn whole_spec(source: &str, dirs: &str, subdir: Option<&str>) -> Result<MountSpec, Failure> {
+    let mut text = source.to_owned();
     if !text.contains('/') {
         if dirs.is_empty() {
             let cause = format!("{text:?} names no DIR");
@@ -385,9 +388,9 @@ mod tests {
         assert_eq!(seconds("v /mnt", &[("XTFS_MOUNT_OPTIONS", "timeo=10")]), 10);
         let request = parsed_in("v /mnt", &[("XTFS_MOUNT_DIRECT_IO", "0")], &config).unwrap();
         assert!(!request.options.direct_io);
-        assert_eq!(request.spec.to_string(), "a,b:1/v");
+        assert_eq!((request.spec, request.source.as_str()), ("a,b:1/v".parse().unwrap(), "v"));
         let request = parsed_in("v /mnt", &[("XTFS_DIR", "c")], &config).unwrap();
-        assert_eq!(request.spec.to_string(), "c/v");
+        assert_eq!(request.spec, "c/v".parse().unwrap());
         assert!(parsed_in("v /mnt", &[("XTFS_MOUNT_NONEMPTY", "maybe")], &config).is_err());
     }
 
