@@ -45,7 +45,7 @@ struct State {
     failures: u32,
     /// Until then nobody tries, and everybody is told the cause.
     retry_at: Option<Instant>,
-    cause: String,
+    failure: Option<Error>,
 }
 
 /// A stream whose hello was answered.
@@ -142,7 +142,7 @@ impl Link {
         }
         state.retry_at = Some(Instant::now() + pause(state.failures, rand::random()));
         state.failures = state.failures.saturating_add(1);
-        state.cause = failed.to_string();
+        state.failure = Some(failed.clone());
         Err(failed)
     }
 
@@ -152,8 +152,8 @@ impl Link {
         if let Some(live) = &state.live {
             return Ok(Some(live.clone()));
         }
-        match state.retry_at {
-            Some(at) if Instant::now() < at => Err(Error::Unavailable(state.cause.clone())),
+        match (state.retry_at, &state.failure) {
+            (Some(at), Some(failure)) if Instant::now() < at => Err(failure.clone()),
             _ => Ok(None),
         }
     }
@@ -272,5 +272,203 @@ struct Forget<'a> {
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
         self.pending.0.lock().replies.remove(&self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use tokio_stream::wrappers::TcpListenerStream;
+    use tokio_stream::{Stream, StreamExt};
+    use tonic::{Request, Response, Status, Streaming};
+    use xtfs_core::ClientId;
+    use xtfs_proto::error_detail;
+    use xtfs_proto::v1::osd_server::{Osd, OsdServer};
+
+    /// What the server does with a batch of requests.
+    #[derive(Clone, Debug)]
+    enum Act {
+        /// Waits for so many, and answers the last first.
+        Reverse(usize),
+        Refuse(Error),
+        End,
+    }
+
+    /// A server that does as it is told. Says hello to every generation.
+    #[derive(Clone, Debug, Default)]
+    struct Scripted {
+        acts: Arc<Mutex<VecDeque<Act>>>,
+        generations: Arc<Mutex<Vec<u64>>>,
+    }
+
+    impl Scripted {
+        async fn act(
+            &self,
+            requests: &mut Streaming<IoRequest>,
+            replies: &mpsc::Sender<Result<IoReply, Status>>,
+        ) -> Option<()> {
+            let first = requests.next().await?.ok()?;
+            let act = self.acts.lock().pop_front().unwrap_or(Act::Reverse(1));
+            let answers = match act {
+                Act::End => return None,
+                Act::Refuse(err) => {
+                    let error = Some(error_detail(err));
+                    vec![IoReply { id: first.id, error, ..IoReply::default() }]
+                }
+                Act::Reverse(count) => {
+                    let mut batch = vec![first];
+                    while batch.len() < count {
+                        batch.push(requests.next().await?.ok()?);
+                    }
+                    let echo = |request: &IoRequest| IoReply {
+                        id: request.id,
+                        column_length: request.offset,
+                        ..IoReply::default()
+                    };
+                    batch.iter().rev().map(echo).collect()
+                }
+            };
+            for answer in answers {
+                replies.send(Ok(answer)).await.ok()?;
+            }
+            Some(())
+        }
+    }
+
+    macro_rules! unanswered {
+        ($($name:ident($request:ident) -> $reply:ident;)*) => {
+            #[tonic::async_trait]
+            impl Osd for Scripted {
+                type IoStream = Pin<Box<dyn Stream<Item = Result<IoReply, Status>> + Send>>;
+
+                async fn io(
+                    &self,
+                    request: Request<Streaming<IoRequest>>,
+                ) -> Result<Response<Self::IoStream>, Status> {
+                    let mut requests = request.into_inner();
+                    let (replies, queued) = mpsc::channel(8);
+                    let scripted = self.clone();
+                    tokio::spawn(async move {
+                        let hello = requests.next().await?.ok()?.hello?;
+                        scripted.generations.lock().push(hello.generation);
+                        replies.send(Ok(IoReply { boot: 1, ..IoReply::default() })).await.ok()?;
+                        loop {
+                            scripted.act(&mut requests, &replies).await?;
+                        }
+                        #[expect(unreachable_code, reason = "tells the block's type")]
+                        Some(())
+                    });
+                    Ok(Response::new(Box::pin(ReceiverStream::new(queued))))
+                }
+
+                $(async fn $name(
+                    &self,
+                    _request: Request<xtfs_proto::v1::$request>,
+                ) -> Result<Response<xtfs_proto::v1::$reply>, Status> {
+                    Err(Status::unimplemented("not scripted"))
+                })*
+            }
+        };
+    }
+
+    unanswered! {
+        read(UnaryIo) -> IoReply;
+        write(UnaryIo) -> IoReply;
+        hello(HelloRequest) -> HelloReply;
+        sync(SyncRequest) -> SyncReply;
+        punch(PunchRequest) -> PunchReply;
+        seal(SealRequest) -> SealReply;
+        delete(DeleteRequest) -> DeleteReply;
+        configure_sets(ConfigureSetsRequest) -> ConfigureSetsReply;
+        stat(StatRequest) -> StatReply;
+        list(ListColumnsRequest) -> ListColumnsReply;
+        verify(VerifyRequest) -> VerifyReply;
+    }
+
+    struct Fixture {
+        scripted: Scripted,
+        link: Link,
+        connector: Connector,
+        address: Address,
+    }
+
+    impl Fixture {
+        async fn new(acts: impl IntoIterator<Item = Act>) -> Self {
+            let scripted = Scripted::default();
+            scripted.acts.lock().extend(acts);
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = Address::from(listener.local_addr().unwrap());
+            let serve = tonic::transport::Server::builder()
+                .add_service(OsdServer::new(scripted.clone()))
+                .serve_with_incoming(TcpListenerStream::new(listener));
+            tokio::spawn(serve);
+            let client = ClientId::generate().to_wire();
+            let link = Link::new(TargetId::generate(), Header::new(None), client);
+            Fixture { scripted, link, connector: Connector::new(), address }
+        }
+
+        async fn call(&self, offset: u64) -> Result<u64> {
+            let request =
+                IoRequest { kind: IoKind::Read.into(), offset, length: 1, ..IoRequest::default() };
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let addresses = [self.address.clone()];
+            let reply = self.link.call(&self.connector, &addresses, request, deadline).await?;
+            Ok(reply.column_length)
+        }
+
+        fn generations(&self) -> Vec<u64> {
+            self.scripted.generations.lock().clone()
+        }
+    }
+
+    #[tokio::test]
+    async fn replies_in_any_order_find_their_requests() {
+        let fixture = Fixture::new([Act::Reverse(3)]).await;
+        let answers = tokio::join!(fixture.call(10), fixture.call(20), fixture.call(30));
+        assert_eq!(answers, (Ok(10), Ok(20), Ok(30)));
+        assert_eq!(fixture.generations(), [1]);
+    }
+
+    #[tokio::test]
+    async fn o2_what_is_pending_on_a_broken_stream_fails_and_goes_on_under_a_new_generation() {
+        let fixture = Fixture::new([Act::End]).await;
+        let err = fixture.call(10).await.unwrap_err();
+        assert!(matches!(err, Error::Unavailable(_)), "{err}");
+        assert_eq!(fixture.call(20).await, Ok(20));
+        assert_eq!(fixture.generations(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn o2_a_refused_generation_is_replaced() {
+        let fixture = Fixture::new([Act::Refuse(Error::StaleConnection)]).await;
+        assert_eq!(fixture.call(10).await, Err(Error::StaleConnection));
+        assert_eq!(fixture.call(20).await, Ok(20));
+        assert_eq!(fixture.generations(), [1, 2]);
+    }
+
+    #[tokio::test]
+    async fn a_decided_answer_leaves_the_stream_as_it_is() {
+        let fixture = Fixture::new([Act::Refuse(Error::NoSpace("full".into()))]).await;
+        assert_eq!(fixture.call(10).await, Err(Error::NoSpace("full".into())));
+        assert_eq!(fixture.call(20).await, Ok(20));
+        assert_eq!(fixture.generations(), [1]);
+    }
+
+    #[tokio::test]
+    async fn nobody_connects_while_a_failure_is_fresh() {
+        let mut fixture = Fixture::new([]).await;
+        let listening = fixture.address.clone();
+        // Nobody listens at port 1.
+        fixture.address = Address::new("127.0.0.1", 1);
+        let first = fixture.call(10).await.unwrap_err();
+        fixture.link.state.lock().retry_at = Some(Instant::now() + Duration::from_secs(60));
+        fixture.address = listening;
+        let second = fixture.call(10).await.unwrap_err();
+        assert_eq!(second, first);
+        assert!(fixture.generations().is_empty());
+        fixture.link.state.lock().retry_at = Some(Instant::now());
+        assert_eq!(fixture.call(10).await, Ok(10));
     }
 }
