@@ -1,3 +1,22 @@
 //! xtfs-mrc: volumes, namespace, layouts, capabilities, replica sets, sessions.
 
+pub mod capacity;
+pub mod config;
+mod daemon;
+mod encode;
+pub mod expiry;
+pub mod extent;
+mod machine;
+mod mrc;
+mod ops;
+mod osds;
+pub mod placement;
+pub mod service;
+mod sets;
 pub mod state;
+mod time;
+mod workers;
+
+pub use config::Config;
+pub use daemon::{PROGRAM, Running, SERVICE, start};
+pub use mrc::{GRANT_EXPIRY, Mrc};

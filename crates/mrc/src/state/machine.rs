@@ -165,7 +165,7 @@ impl<'b> Group<'_, 'b> {
             Action::Nothing => Ok(Answer::Done),
             Action::Reserve(reserve) => reserve::reserve(self, reserve),
             Action::ForgetNeverUsed(range) => reserve::forget(self, range),
-            Action::CreateVolume(create) => volume::create(self, create),
+            Action::CreateVolume(create) => volume::create(self, volume, create),
             Action::DeleteVolume(delete) => volume::delete(self, &delete),
             Action::SetVolume(set) => volume::set(self, set),
             Action::OpenSession(open) => session::open(self, volume, open),

@@ -16,7 +16,7 @@ use super::keys::{
     last_number, load,
 };
 use super::machine::Counters;
-use super::ops::{check_name, check_xattr_read, is_visible, reserve};
+use super::ops::{check_name, check_xattr_read, is_visible, moves_atime, reserve};
 use super::rows::{Rows, all, numbered, numbered_after};
 use super::session::Session;
 use super::volume::{Usage, Volume};
@@ -162,6 +162,11 @@ impl VolumeView<'_> {
         access::check(&self.volume.identity(caller.clone()), inode.guarded(), wanted)
     }
 
+    /// Whether reading would move the atime now, as the volume's policy says.
+    pub fn atime_moves(&self, inode: &Inode, now: Timestamp) -> bool {
+        moves_atime(self.volume.policy.atime, inode, now)
+    }
+
     /// access(2).
     pub fn access(&self, caller: &Identity, ino: Ino, wanted: Wanted) -> Result<()> {
         self.check(caller, &self.rows.inode(ino)?, wanted)
@@ -231,6 +236,15 @@ impl VolumeView<'_> {
     pub fn default_layout(&self, directory: Ino) -> Result<StripeLayout> {
         let inode = self.rows.inode(directory)?;
         Ok(inode.default_layout.unwrap_or(self.volume.policy.layout))
+    }
+
+    /// A directory that has a name of the inode; the root if none has.
+    pub fn parent_of(&self, ino: Ino) -> Result<Ino> {
+        let links = KeyRange::prefix(&self.rows.keys.links(ino));
+        match self.rows.read.scan(&links, 1)?.first() {
+            Some((key, _)) => Ok(Ino(last_number(&key[..key.len() - 8])?)),
+            None => Ok(Ino::ROOT),
+        }
     }
 
     /// What a renewed capability is made from. `Invalid` unless the session holds the inode open so.

@@ -25,6 +25,7 @@ use super::change::Change;
 use super::command::{Action, Answer};
 
 pub(super) use entry::check_name;
+pub(super) use read::moves as moves_atime;
 pub(super) use xattr::{check_read as check_xattr_read, is_visible};
 
 /// Symbolic links to longer targets are refused, as Linux does.

@@ -22,7 +22,7 @@ pub(super) fn read(change: &mut Change<'_, '_>, touch: Touch) -> Result<Answer> 
     Ok(Answer::Done)
 }
 
-fn moves(policy: Atime, inode: &Inode, now: Timestamp) -> bool {
+pub(in crate::state) fn moves(policy: Atime, inode: &Inode, now: Timestamp) -> bool {
     match policy {
         Atime::Noatime => false,
         Atime::Strictatime => true,

@@ -10,15 +10,28 @@ use crate::state::machine::Group;
 use crate::state::rows::Rows;
 use crate::state::volume::{VOLUME_NAME_MAX, Volume};
 
-pub(in crate::state) fn create(group: &mut Group<'_, '_>, create: CreateVolume) -> Result<Answer> {
+/// `id` is what the DIR gave with the name. Zero: the next of this group, where there is no DIR.
+pub(in crate::state) fn create(
+    group: &mut Group<'_, '_>,
+    id: VolumeId,
+    create: CreateVolume,
+) -> Result<Answer> {
     let CreateVolume { name, policy, mode, uid, gid } = create;
     check_volume_name(&name)?;
     let name_key = group.keys.volume_name(&name);
     if load::<VolumeId>(group.tx, &name_key)?.is_some() {
         return Err(Error::Exists);
     }
-    group.counters.volumes += 1;
-    let id = VolumeId::new(group.id, group.counters.volumes);
+    let id = match id {
+        VolumeId(0) => {
+            group.counters.volumes += 1;
+            VolumeId::new(group.id, group.counters.volumes)
+        }
+        given => given,
+    };
+    if load::<Volume>(group.tx, &group.keys.volume(id))?.is_some() {
+        return Err(Error::Busy(format!("volume {name:?} is still being deleted; try again")));
+    }
     let volume = Volume { id, name, policy, created: group.now, purged: None };
     store(group.tx, &name_key, &id)?;
     store(group.tx, &group.keys.volume(id), &volume)?;
