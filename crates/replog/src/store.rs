@@ -59,6 +59,7 @@ impl Store {
         Store { current: RwLock::new(kv), dir: None, options: RocksOptions::default() }
     }
 
+    #[expect(clippy::disallowed_methods, reason = "on the member's own thread, which does no more")]
     pub(crate) fn open(dir: &Path, options: RocksOptions) -> Result<Self> {
         let path = directory::prepare(dir)?;
         let give_up = Instant::now() + CLOSING_MAX;
