@@ -1,7 +1,7 @@
 //! Starts and stops an OSD: data directories, registration, service.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,9 +24,8 @@ use crate::store::{Environment, Options, Store};
 use crate::target::Target;
 use crate::{maintenance, service, status};
 
-/// Where a data directory keeps its records, and its columns.
+/// Where a data directory keeps its records; the store has the rest.
 const META: &str = "meta";
-const COLUMNS: &str = "columns";
 /// How long requests in flight may take to finish after the stop.
 const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long the last sync may take.
@@ -54,7 +53,7 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> Result<(), Failure> {
     let server = Server::new("xtfs-osd");
-    server.expect(service::NAME);
+    server.expect(<service::Front as tonic::server::NamedService>::NAME);
     let port = listener.local_addr().map_err(|err| Failure::new(err.to_string(), ""))?.port();
     // Ends the server also where the start fails.
     let serving = stop.child_token();
@@ -242,15 +241,6 @@ async fn open_stores(
 }
 
 fn open_store(dir: &Path, options: Options) -> CoreResult<Store> {
-    let columns = make_dir(dir.join(COLUMNS))?;
     let meta = RocksKv::open(&dir.join(META), RocksOptions::default())?;
-    Store::open(&columns, Arc::new(meta), options, &Environment::of(dir)?)
-}
-
-fn make_dir(path: PathBuf) -> CoreResult<PathBuf> {
-    match std::fs::create_dir(&path) {
-        Ok(()) => Ok(path),
-        Err(err) if err.kind() == std::io::ErrorKind::AlreadyExists => Ok(path),
-        Err(err) => Err(xtfs_core::Error::Unavailable(format!("make {}: {err}", path.display()))),
-    }
+    Store::open(dir, Arc::new(meta), options, &Environment::of(dir)?)
 }

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
-use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::{Status, Streaming};
 use xtfs_core::{ClientId, Error, Generation, Result};
 use xtfs_proto::{error_detail, v1};
 
 use crate::budget::{Budget, Charge, STREAM_BYTES_MAX, STREAM_REQUESTS_MAX};
 use crate::connections;
 use crate::osd::Osd;
+use crate::raw::{Replies, Requests};
 use crate::request::{deadline, footprint};
 use crate::target::Target;
 
@@ -23,15 +21,18 @@ const HELLO_MAX: Duration = Duration::from_secs(10);
 
 /// A reply with what it takes from the budgets until it is sent.
 #[derive(Debug)]
-struct Outgoing {
-    reply: v1::IoReply,
+pub(crate) struct Outgoing {
+    pub(crate) reply: v1::IoReply,
     _charge: Option<Charge>,
     _slot: Option<tokio::sync::OwnedSemaphorePermit>,
 }
 
-/// What a stream answers with.
-pub(crate) type Replies =
-    std::pin::Pin<Box<dyn futures_util::Stream<Item = Result<v1::IoReply, Status>> + Send>>;
+impl Outgoing {
+    /// A reply that takes nothing.
+    pub(crate) fn new(reply: v1::IoReply) -> Self {
+        Outgoing { reply, _charge: None, _slot: None }
+    }
+}
 
 /// A stream that said hello.
 #[derive(Debug)]
@@ -41,12 +42,12 @@ struct Opened {
 }
 
 /// Serves `requests` on a task of the daemon, until the client ends or `stop`.
-pub(crate) fn serve(osd: &Arc<Osd>, requests: Streaming<v1::IoRequest>) -> Replies {
+pub(crate) fn serve(osd: &Arc<Osd>, requests: Requests) -> Replies {
     // As many as there are slots, so that no request waits for room to be answered.
     let (replies, receiver) = mpsc::channel(STREAM_REQUESTS_MAX + 1);
     let driver = Driver { osd: Arc::clone(osd), replies, stop: osd.stop.clone() };
     osd.tasks.spawn(driver.run(requests));
-    Box::pin(ReceiverStream::new(receiver).map(|outgoing: Outgoing| Ok(outgoing.reply)))
+    Replies::new(receiver)
 }
 
 #[derive(Debug)]
@@ -57,7 +58,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(self, mut requests: Streaming<v1::IoRequest>) {
+    async fn run(self, mut requests: Requests) {
         let first = tokio::time::timeout(HELLO_MAX, self.next(&mut requests)).await;
         let Ok(Some(first)) = first else { return };
         let Some(mut opened) = self.hello(first).await else { return };
@@ -83,15 +84,15 @@ impl Driver {
     }
 
     /// `None`: the client is gone, or we stop.
-    async fn next(&self, requests: &mut Streaming<v1::IoRequest>) -> Option<v1::IoRequest> {
+    async fn next(&self, requests: &mut Requests) -> Option<v1::IoRequest> {
         tokio::select! {
             biased;
             () = self.stop.cancelled() => None,
             () = self.replies.closed() => None,
             message = requests.message() => match message {
                 Ok(message) => message,
-                Err(status) => {
-                    tracing::debug!(%status, "an Io stream broke");
+                Err(err) => {
+                    tracing::debug!("an Io stream broke: {err}");
                     None
                 }
             },
@@ -114,7 +115,7 @@ impl Driver {
                 (v1::IoReply { id, error, ..Default::default() }, None)
             }
         };
-        self.replies.send(Outgoing { reply, _charge: None, _slot: None }).await.ok()?;
+        self.replies.send(Outgoing::new(reply)).await.ok()?;
         opened
     }
 

@@ -10,7 +10,9 @@ mod io;
 mod maintenance;
 mod metrics;
 mod ops;
+mod options;
 mod osd;
+mod raw;
 mod request;
 mod service;
 mod status;
@@ -20,3 +22,4 @@ mod workers;
 
 pub use config::Config;
 pub use daemon::{Daemon, Targets, serve, start};
+pub use options::{Options, PROGRAM};

@@ -1,8 +1,13 @@
 //! The requests of `proto/osd.proto`: decode, act, encode.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use tokio::time::Instant;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+use tonic::server::NamedService;
 use tonic::{Request, Response, Status, Streaming};
 use xtfs_proto::v1::osd_server::{Osd as OsdService, OsdServer};
 use xtfs_proto::{to_status, v1};
@@ -11,19 +16,49 @@ use xtfs_rpc::{MESSAGE_BYTES_MAX, answer};
 use crate::io;
 use crate::ops;
 use crate::osd::Osd;
+use crate::raw::Requests;
+
+const IO_PATH: &str = "/xtfs.v1.Osd/Io";
 
 #[derive(Clone, Debug)]
 pub(crate) struct Service {
     osd: Arc<Osd>,
 }
 
-/// Of the gRPC service.
-pub(crate) const NAME: &str = <OsdServer<Service> as tonic::server::NamedService>::NAME;
+/// The whole service: `Io` beside tonic's codec, everything else by it.
+#[derive(Clone, Debug)]
+pub(crate) struct Front {
+    osd: Arc<Osd>,
+    unary: OsdServer<Service>,
+}
 
-pub(crate) fn service(osd: Arc<Osd>) -> OsdServer<Service> {
-    OsdServer::new(Service { osd })
+pub(crate) fn service(osd: Arc<Osd>) -> Front {
+    let unary = OsdServer::new(Service { osd: Arc::clone(&osd) })
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
-        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX);
+    Front { osd, unary }
+}
+
+impl NamedService for Front {
+    const NAME: &'static str = <OsdServer<Service> as NamedService>::NAME;
+}
+
+impl tonic::codegen::Service<http::Request<Body>> for Front {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, _cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if request.uri().path() == IO_PATH {
+            let replies = io::serve(&self.osd, Requests::new(request.into_body()));
+            return Box::pin(std::future::ready(Ok(replies.into_response())));
+        }
+        self.unary.call(request)
+    }
 }
 
 /// Finds the target, hands the decoded rest to an operation, and answers within the deadline.
@@ -41,10 +76,11 @@ type Answer<T> = Result<Response<T>, Status>;
 
 #[tonic::async_trait]
 impl OsdService for Service {
-    type IoStream = io::Replies;
+    type IoStream = tokio_stream::Empty<Result<v1::IoReply, Status>>;
 
-    async fn io(&self, request: Request<Streaming<v1::IoRequest>>) -> Answer<Self::IoStream> {
-        Ok(Response::new(io::serve(&self.osd, request.into_inner())))
+    /// Never called: `Front` takes it before the codec does.
+    async fn io(&self, _request: Request<Streaming<v1::IoRequest>>) -> Answer<Self::IoStream> {
+        Err(Status::internal("Io came through the codec"))
     }
 
     async fn read(&self, request: Request<v1::UnaryIo>) -> Answer<v1::IoReply> {
