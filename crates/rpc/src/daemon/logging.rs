@@ -10,7 +10,7 @@ use crate::failure::Failure;
 #[derive(Clone, Debug, clap::Args)]
 pub struct LogOptions {
     /// What is logged: error, warn, info, debug, or a filter as xtfs_osd=debug,info
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    #[arg(long, value_name = "FILTER", default_value = "info,openraft=warn")]
     pub log: String,
     /// Log one JSON object per line
     #[arg(long)]

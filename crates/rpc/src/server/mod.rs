@@ -83,6 +83,7 @@ impl Server {
                     page.upgrade().map(|shared| shared.page()).ok_or(http::StatusCode::GONE)
                 }),
             )
+            .fallback(async || http::StatusCode::NOT_FOUND)
             .route("/metrics", get(move || async move { metrics_text(&metrics) }));
         *write(&server.shared.router) = router;
         server
