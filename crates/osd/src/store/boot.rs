@@ -5,6 +5,9 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 use xtfs_core::{Error, Result};
+use xtfs_kv::{Batch, Durability, Kv};
+
+use super::record::{self, BootRecord};
 
 /// What the page cache of a store lives and dies with.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -33,4 +36,34 @@ impl Environment {
             filesystem: format!("{device:x}.{:x}", mount.stx_mnt_id),
         })
     }
+}
+
+/// The boot number of a store that opens in `environment`; durable.
+pub(super) fn start(kv: &dyn Kv, environment: &Environment) -> Result<u64> {
+    let known = stored(kv)?;
+    let number = match &known {
+        Some(known) if known.environment == *environment => return Ok(known.number),
+        Some(known) => known.number + 1,
+        None => 1,
+    };
+    store(kv, &BootRecord { number, environment: environment.clone() })?;
+    Ok(number)
+}
+
+/// The number after a failed sync: what the kernel dropped is to be written again.
+pub(super) fn renew(kv: &dyn Kv, number: u64) -> Result<()> {
+    match stored(kv)? {
+        Some(known) => store(kv, &BootRecord { number, ..known }),
+        None => Err(Error::Internal("the store has no boot record".to_owned())),
+    }
+}
+
+fn stored(kv: &dyn Kv) -> Result<Option<BootRecord>> {
+    kv.get(record::BOOT)?.map(|value| record::decode(record::BOOT, &value)).transpose()
+}
+
+fn store(kv: &dyn Kv, known: &BootRecord) -> Result<()> {
+    let mut batch = Batch::default();
+    batch.put(record::BOOT, &record::encode(known)?);
+    kv.write(batch, Durability::Synced)
 }

@@ -1,7 +1,11 @@
-//! What callers hand to a column and get from it.
+//! A column in memory, and what callers hand to it and get from it.
 
 use bytes::Bytes;
-use xtfs_core::{FileEpoch, SetEpoch, TargetId, Timestamp};
+use parking_lot::RwLock;
+use xtfs_core::{ColumnId, FileEpoch, SetEpoch, TargetId, Timestamp};
+
+use super::dirty::Dirty;
+use super::record::Record;
 
 /// What a capability or the MRC says about the fence of a column (R7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,4 +58,56 @@ pub struct ReplicaSet {
     pub epoch: SetEpoch,
     /// In order; the first is the primary.
     pub members: Vec<TargetId>,
+}
+
+/// A column that was touched lately, or has something that is not on disk yet.
+#[derive(Debug)]
+pub(super) struct Column {
+    pub(super) id: ColumnId,
+    /// Held over reads and, exclusively, over changes of the files; never over a sync.
+    pub(super) state: RwLock<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) presence: Presence,
+    pub(super) record: Record,
+    pub(super) dirty: Dirty,
+    /// The files agree with the record and the sums with the files. Not so after a start or a failed write.
+    pub(super) prepared: bool,
+    /// Which of the store's changes of kv a sync must wait for.
+    pub(super) kv_change: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// Kv was not asked yet.
+    #[default]
+    Unknown,
+    Absent,
+    Present,
+    Deleted,
+}
+
+impl Column {
+    pub(super) fn new(id: ColumnId) -> Self {
+        Column { id, state: RwLock::default() }
+    }
+}
+
+impl State {
+    pub(super) fn is_idle(&self) -> bool {
+        !self.dirty.is_dirty() && !self.dirty.has_marks()
+    }
+}
+
+impl From<&Record> for ColumnState {
+    fn from(record: &Record) -> Self {
+        ColumnState {
+            length: record.length,
+            allocated: record.allocated,
+            mtime: record.mtime,
+            file_epoch: record.file_epoch,
+        }
+    }
 }
