@@ -423,22 +423,36 @@ impl Mrc {
     /// Seals all columns with the file's epoch and floor, and ends what is pending with what they
     /// answer (R3, R4, R6). Whether nothing is pending afterwards.
     pub(crate) async fn settle(&self, volume: VolumeId, ino: Ino, limit: Duration) -> Result<bool> {
-        let inode = self.inode(volume, ino)?;
-        let Some(layout) = &inode.layout else {
-            return Ok(true);
-        };
-        let sets = self.sets_of(layout)?;
-        let answers = self.osds.seal(volume, &inode, layout, &sets, limit).await?;
-        let settle = Settle {
-            ino,
-            file_epoch: inode.file_epoch,
-            round: inode.round,
-            sealed: true,
-            columns: Some(together(&inode, layout, &answers)),
-        };
-        match self.command(volume, Action::Settle(settle)).await? {
-            Answer::Settled(all) => Ok(all),
-            other => Err(Error::Internal(format!("a settlement answered {other:?}"))),
+        let until = tokio::time::Instant::now() + limit;
+        loop {
+            let (inode, pending) = self.view(|view| {
+                let volume = view.any_volume(volume)?;
+                Ok((volume.inode(ino)?, volume.pending(ino)?))
+            })?;
+            let Some(layout) = &inode.layout else {
+                return Ok(true);
+            };
+            let sets = self.sets_of(layout)?;
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let answers = self.osds.seal(volume, &inode, layout, &sets, left).await?;
+            let fence = match pending.fence {
+                true => Some(FileEpoch(self.number().await?)),
+                false => None,
+            };
+            let settle = Settle {
+                ino,
+                file_epoch: inode.file_epoch,
+                round: inode.round,
+                sealed: true,
+                columns: Some(together(&inode, layout, &answers)),
+                fence,
+            };
+            match self.command(volume, Action::Settle(settle)).await? {
+                // The cut has reached all columns; now they are to be sealed against the dead writer.
+                Answer::Settled(false) if pending.fence => {}
+                Answer::Settled(all) => return Ok(all),
+                other => return Err(Error::Internal(format!("a settlement answered {other:?}"))),
+            }
         }
     }
 }

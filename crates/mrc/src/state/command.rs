@@ -329,6 +329,9 @@ pub struct Settle {
     pub sealed: bool,
     /// What they answered; absent if only the seal is reported.
     pub columns: Option<ColumnsState>,
+    /// A new number if `Pending::fence` was set when the columns were asked. The file then gets it as its
+    /// epoch, and the columns have to be sealed and asked once more.
+    pub fence: Option<FileEpoch>,
 }
 
 /// What the application, or the service, is told; a refusal is an answer as well.
@@ -377,6 +380,7 @@ impl Command {
             Action::SetAttr(set) if set.size.is_some_and(|size| size.epoch.is_some()) => {
                 Durability::Synced
             }
+            Action::Settle(settle) if settle.fence.is_some() => Durability::Synced,
             Action::Nothing
             | Action::Mknod(_)
             | Action::Mkdir(_)
@@ -436,6 +440,7 @@ impl Command {
             Action::SetAttr(set) => {
                 set.size.and_then(|size| size.epoch).map(|epoch| epoch.0).into_iter().collect()
             }
+            Action::Settle(settle) => settle.fence.map(|epoch| epoch.0).into_iter().collect(),
             Action::Create(create) => {
                 [create.ino.0].into_iter().chain(data(&create.layout)).collect()
             }
@@ -456,7 +461,6 @@ impl Command {
             | Action::Close(_)
             | Action::Report(_)
             | Action::Read(_)
-            | Action::Settle(_)
             | Action::BeginDelete(_)
             | Action::FinishDelete(_)
             | Action::ForgetNeverUsed(_) => Vec::new(),

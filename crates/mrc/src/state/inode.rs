@@ -63,7 +63,7 @@ pub struct Inode {
     pub dirty: bool,
     /// Counts opens for writing, so that a settlement that was overtaken is noticed.
     pub round: u64,
-    /// A column's mtime counts only if it is newer (R5).
+    /// Set together with mtime: a column's mtime counts only if it is newer (R5).
     pub mtime_ignore: Option<Timestamp>,
     /// Of a symbolic link.
     pub target: Vec<u8>,
@@ -135,6 +135,9 @@ pub struct Pending {
     pub settle: bool,
     /// A writer died: opens for writing and changes of the size wait for both (R4).
     pub dead_writer: bool,
+    /// The dead writer is not fenced yet: a cut must reach all columns first, or raising the epoch would
+    /// cut again what was written since. The settlement that confirms the cut raises it.
+    pub fence: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -206,12 +209,36 @@ impl Inode {
         seen
     }
 
-    /// A write at `mtime` shows unless mtime was set since.
+    /// A write at `mtime` shows if it is newer than all that was known when mtime was set; then also if
+    /// the time that was set lies ahead.
     pub(super) fn written_at(&mut self, mtime: Timestamp) {
-        if self.mtime_ignore.is_none_or(|ignored| mtime > ignored) && mtime > self.mtime {
+        let shows = match self.mtime_ignore {
+            Some(ignored) => mtime > ignored,
+            None => mtime > self.mtime,
+        };
+        if shows {
             self.mtime = mtime;
+            self.mtime_ignore = None;
             self.ctime = self.ctime.max(mtime);
         }
+    }
+
+    /// Newest change of the data that the inode knows of; not what somebody set.
+    fn changed_at(&self) -> Timestamp {
+        self.mtime_ignore.unwrap_or(self.mtime)
+    }
+
+    /// R5: writes up to here, or up to what the columns know, count no more.
+    pub(super) fn set_mtime(&mut self, mtime: Timestamp, columns: Option<Timestamp>) {
+        self.mtime_ignore = Some(self.changed_at()).max(columns);
+        self.mtime = mtime;
+    }
+
+    /// The data has changed just now.
+    pub(super) fn changed_now(&mut self, now: Timestamp) {
+        self.mtime_ignore =
+            self.mtime_ignore.max(Some(now)).filter(|_| self.mtime_ignore.is_some());
+        self.mtime = now;
     }
 
     /// Whether a cut or growth to `size` must be known to the columns, so that it needs an epoch (R6).

@@ -62,10 +62,17 @@ fn admit(
     if change.rows().pending(inode.ino)?.dead_writer {
         return Err(Error::Unavailable("a writer died, its columns are being sealed".into()));
     }
-    if inode.layout.is_none() && layout.is_none() {
-        return Err(Error::Unavailable("the file has no layout and none was offered".into()));
+    match (&inode.layout, layout) {
+        (None, None) => {
+            Err(Error::Unavailable("the file has no layout and none was offered".into()))
+        }
+        (None, Some(offered))
+            if offered.sets.len() != usize::from(offered.striping.stripe_width()) =>
+        {
+            Err(Error::Invalid("a layout needs a set for each column".into()))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn hold(

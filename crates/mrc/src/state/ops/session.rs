@@ -1,7 +1,7 @@
 //! Sessions begin and end.
 
 use xtfs_core::access::Identity;
-use xtfs_core::{Error, FileEpoch, Ino, RequestNumber, Result, SessionId, VolumeId};
+use xtfs_core::{Error, FileEpoch, Floor, Ino, RequestNumber, Result, SessionId, VolumeId};
 
 use super::set_attr::raised;
 use crate::state::change::Change;
@@ -75,9 +75,13 @@ fn let_go(change: &mut Change<'_, '_>, ino: Ino, end: EndSession) -> Result<()> 
 }
 
 fn fence(change: &mut Change<'_, '_>, inode: &mut Inode, epoch: FileEpoch) -> Result<()> {
-    inode.file_epoch = raised(inode.file_epoch, epoch);
+    // While a cut has not reached all columns, a higher epoch would cut those that it has reached again.
+    let cutting = inode.floor != Floor::NONE;
+    if !cutting {
+        inode.file_epoch = raised(inode.file_epoch, epoch);
+    }
     inode.dirty = true;
     change.put_inode(inode)?;
-    let pending = Pending { seal: true, settle: true, dead_writer: true };
+    let pending = Pending { seal: true, settle: true, dead_writer: true, fence: cutting };
     change.put_pending(inode.ino, pending)
 }

@@ -82,6 +82,10 @@ fn check_resize(
     if resize.epoch.is_none() && inode.resize_needs_epoch(resize.size) {
         return Err(Error::Unavailable("the file has data by now, its columns must be cut".into()));
     }
+    // A cut carries one floor: with the old one, what was written since would be cut as well.
+    if resize.size > inode.floor.0 && inode.resize_needs_epoch(resize.size) {
+        return Err(Error::Unavailable("an earlier cut has not reached all columns".into()));
+    }
     Ok(())
 }
 
@@ -111,11 +115,11 @@ fn resized(
 ) -> Pending {
     let needs_epoch = inode.resize_needs_epoch(resize.size);
     inode.size = resize.size;
-    inode.mtime = inode.mtime.max(change.now);
+    inode.changed_now(change.now);
     match resize.epoch {
         Some(epoch) if needs_epoch => {
             inode.file_epoch = raised(inode.file_epoch, epoch);
-            inode.floor = Floor(inode.floor.0.min(resize.size));
+            inode.floor = Floor(resize.size);
             Pending { seal: true, ..pending }
         }
         _ => pending,
@@ -128,17 +132,14 @@ pub(super) fn raised(current: FileEpoch, proposed: FileEpoch) -> FileEpoch {
 }
 
 fn set_times(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode) {
-    let at = |time| match time {
-        SetTime::To(time) => time,
-        SetTime::Now => change.now,
-    };
-    if let Some(atime) = set.atime {
-        inode.atime = at(atime);
+    match set.atime {
+        Some(SetTime::To(time)) => inode.atime = time,
+        Some(SetTime::Now) => inode.atime = change.now,
+        None => {}
     }
-    if let Some(mtime) = set.mtime {
-        // R5: what the columns know up to here counts no more.
-        let known = Some(inode.mtime).max(set.columns_mtime);
-        inode.mtime_ignore = inode.mtime_ignore.max(known);
-        inode.mtime = at(mtime);
+    match set.mtime {
+        Some(SetTime::To(time)) => inode.set_mtime(time, set.columns_mtime),
+        Some(SetTime::Now) => inode.set_mtime(change.now, set.columns_mtime.max(Some(change.now))),
+        None => {}
     }
 }

@@ -2,6 +2,7 @@
 
 use xtfs_core::{Floor, Result};
 
+use super::set_attr::raised;
 use crate::state::change::Change;
 use crate::state::command::{Answer, Settle};
 use crate::state::inode::Pending;
@@ -17,8 +18,12 @@ pub(super) fn settle(change: &mut Change<'_, '_>, settle: &Settle) -> Result<Ans
         return Ok(Answer::Settled(false));
     }
     if settle.sealed && pending.seal {
-        pending.seal = false;
         inode.floor = Floor::NONE;
+        pending.seal = pending.fence;
+    }
+    if let Some(epoch) = settle.fence.filter(|_| settle.sealed && pending.fence) {
+        inode.file_epoch = raised(inode.file_epoch, epoch);
+        pending.fence = false;
     }
     let trusted = settle.round == inode.round && !(pending.dead_writer && pending.seal);
     if let Some(columns) = settle.columns.as_ref().filter(|_| trusted && pending.settle) {

@@ -88,7 +88,7 @@ fn an_inode_is_as_shipped() {
 fn small_rows_are_as_shipped() {
     check(&Dentry { ino: Ino(300), kind: FileKind::Directory, cookie: 2 }, "01ac020102");
     check(&Orphan::Deleting, "0101");
-    check(&Pending { seal: true, settle: false, dead_writer: true }, "01010001");
+    check(&Pending { seal: true, settle: false, dead_writer: true, fence: false }, "0101000100");
     check(&Opens { read: 1, write: 2 }, "010102");
     check(&Usage { files: 3, bytes: 300 }, "0103ac02");
     check(&VolumeId(2), "0102");

@@ -9,6 +9,7 @@ mod numbers;
 mod open_files;
 mod sessions;
 mod volumes;
+mod writers_model;
 mod xattrs;
 
 use xtfs_core::access::Identity;
@@ -288,10 +289,14 @@ impl World {
         let inode = self.inode(ino);
         let columns =
             columns.map(|size| ColumnsState { size, mtime: None, allocated: vec![size, 0] });
-        Settle { ino, file_epoch: inode.file_epoch, round: inode.round, sealed, columns }
+        let fence = self.vol().pending(ino).unwrap().fence.then_some(FileEpoch(self.number));
+        Settle { ino, file_epoch: inode.file_epoch, round: inode.round, sealed, columns, fence }
     }
 
     fn settle_with(&mut self, settle: Settle) -> bool {
+        if settle.fence.is_some() {
+            self.take();
+        }
         match self.internal(Action::Settle(settle)).unwrap() {
             Answer::Settled(settled) => settled,
             other => panic!("{other:?}"),

@@ -218,6 +218,37 @@ fn r5_a_time_set_on_a_closed_file_stays_when_it_is_opened_again() {
 }
 
 #[test]
+fn r5_a_write_shows_also_if_a_later_time_was_set() {
+    let mut world = World::new();
+    let file = world.written("f", 10);
+    for time in [1 << 40, 5, 1 << 41] {
+        let set = SetAttr { mtime: Some(SetTime::To(Timestamp(time))), ..set_of(file) };
+        world.set(set).unwrap();
+        assert_eq!(world.inode(file).mtime, Timestamp(time));
+    }
+    world.open(file, WRITE).unwrap();
+    let report = world.report(file, 20);
+    let written = report.mtime;
+    world.close(file, true, Some(report)).unwrap();
+    assert_eq!(world.inode(file).mtime, written);
+    let set = SetAttr { mtime: Some(SetTime::To(Timestamp(1 << 40))), ..set_of(file) };
+    world.set(set).unwrap();
+    let cut = world.truncate(file, 5).unwrap();
+    assert_eq!(cut.mtime, cut.ctime);
+    assert_eq!(cut.with_columns(&columns(5, written.0)).mtime, cut.mtime, "written before the cut");
+}
+
+#[test]
+fn a_layout_needs_a_set_for_each_column() {
+    let mut world = World::new();
+    let file = world.mknod(Ino::ROOT, "f").unwrap();
+    let mut layout = world.layout();
+    layout.sets.pop();
+    let open = Action::Open(Open { ino: file, open: WRITE, layout: Some(layout) });
+    refused(world.run(open), &Error::Invalid(String::new()));
+}
+
+#[test]
 fn r6_a_truncation_raises_the_epoch_and_keeps_the_smallest_size_as_floor() {
     let mut world = World::new();
     let file = world.written("f", 1000);
@@ -266,6 +297,44 @@ fn r6_a_truncated_file_can_be_written_at_once() {
     world.close(file, true, Some(report)).unwrap();
     assert_eq!((world.inode(file).size, world.inode(file).writing), (50, false));
     assert!(world.settle(file, true, None));
+}
+
+#[test]
+fn r6_a_cut_waits_for_an_earlier_smaller_one() {
+    let mut world = World::new();
+    let file = world.written("f", 1000);
+    world.truncate(file, 0).unwrap();
+    world.open(file, WRITE).unwrap();
+    let report = world.report(file, 50);
+    world.run(Action::Report(Report { ino: file, report })).unwrap();
+    // A column that was cut to 0 has 50 bytes by now: it must not be cut to 0 again.
+    refused(world.truncate(file, 20), &Error::Unavailable(String::new()));
+    refused(world.truncate(file, 90), &Error::Unavailable(String::new()));
+    world.truncate(file, 0).unwrap();
+    assert!(world.settle(file, true, None));
+    world.truncate(file, 20).unwrap();
+    assert_eq!(world.inode(file).floor, Floor(20));
+}
+
+#[test]
+fn r4_a_dead_writer_is_fenced_when_the_cut_before_has_reached_all_columns() {
+    let mut world = World::new();
+    let file = world.written("f", 1000);
+    world.truncate(file, 0).unwrap();
+    let cut = world.inode(file);
+    world.open(file, WRITE).unwrap();
+    world.end_session(world.session).unwrap();
+    assert_eq!((world.inode(file).file_epoch, world.inode(file).floor), (cut.file_epoch, Floor(0)));
+    let settle = world.settlement(file, true, Some(50));
+    let command = world.command(Action::Settle(settle.clone()), None);
+    assert_eq!(command.durability(), Durability::Synced);
+    let without = Settle { fence: None, ..settle.clone() };
+    assert!(!world.settle_with(without));
+    assert!(!world.settle_with(settle));
+    let fenced = world.inode(file);
+    assert!(fenced.file_epoch > cut.file_epoch && fenced.floor == Floor::NONE && fenced.writing);
+    assert!(world.settle(file, true, Some(60)));
+    assert_eq!(world.inode(file).size, 60);
 }
 
 #[test]
