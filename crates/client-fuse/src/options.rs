@@ -7,7 +7,6 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Arg, ArgAction, Command};
-use serde::{Deserialize, Serialize};
 use xtfs_client::MountSpec;
 
 use crate::failure::Failure;
@@ -20,14 +19,14 @@ pub const CONFIG_PATH: &str = "/etc/xtfs/mount.toml";
 const ENV_VALUES: [&str; 4] = ["timeo", "log", "subdir", "cache_dir"];
 const ENV_SWITCHES: [&str; 3] = ["direct_io", "allow_other", "nonempty"];
 
-/// `/etc/xtfs/mount.toml`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct MountConfig {
-    /// Addresses of the DIR, for a spec that is only a volume.
-    pub dir: Vec<String>,
-    /// Options for every mount, as after -o: "timeo=60,noatime".
-    pub options: String,
+xtfs_rpc::config! {
+    /// Settings of `mount.xtfs` on this host. Options on the command line and XTFS_MOUNT_* in the environment win.
+    pub struct MountConfig {
+        /// Addresses of the DIR, for a spec that is only a volume.
+        pub dir: Vec<String> = Vec::new(),
+        /// Options for every mount, as after -o: "timeo=60,noatime".
+        pub options: String = String::new(),
+    }
 }
 
 /// What a command line asks for.

@@ -84,6 +84,8 @@ pub struct DamagedColumn {
     /// First damaged byte of the column.
     pub offset: u64,
     pub cause: String,
+    /// Its file is gone as a whole.
+    pub missing: bool,
 }
 
 /// What an MRC has on its hands.
@@ -460,7 +462,7 @@ impl TryFrom<v1::Damage> for DamagedColumn {
 
     fn try_from(wire: v1::Damage) -> Result<Self> {
         let column = required_column(wire.column)?;
-        Ok(DamagedColumn { column, offset: wire.offset, cause: wire.cause })
+        Ok(DamagedColumn { column, offset: wire.offset, cause: wire.cause, missing: wire.missing })
     }
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod dir;
 mod liveness;
 mod machine;
+mod options;
 mod rows;
 mod service;
 mod status;
@@ -23,6 +24,7 @@ use xtfs_rpc::{Failure, Server};
 
 pub use config::Config;
 pub use dir::Dir;
+pub use options::{Options, PROGRAM};
 
 impl Dir {
     /// Serves on `server` from now on. Its streams end with `stop`.

@@ -1,38 +1,13 @@
 //! `xtfs-mrc`: runs the service until it is told to stop.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use clap::Parser;
 use tokio_util::sync::CancellationToken;
 use xtfs_core::SystemClock;
-use xtfs_mrc::{Config, PROGRAM};
-use xtfs_rpc::daemon::{self, LogOptions};
-use xtfs_rpc::{Address, DirAddresses, Failure, Listen, MRC_PORT, Ports, Server};
-
-/// Metadata and replica catalog of xtfs: volumes, names, layouts, sessions.
-#[derive(Debug, Parser)]
-#[command(name = PROGRAM, version)]
-struct Options {
-    /// Address and port to listen on
-    #[arg(long, value_name = "ADDR")]
-    listen: Option<Listen>,
-    /// Addresses of the DIR, with commas between them
-    #[arg(long, value_name = "ADDR[,ADDR…]")]
-    dir: Option<DirAddresses>,
-    /// Data directory; made if its parent exists
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
-    /// Addresses that others are told, by default the one that reaches the DIR
-    #[arg(long, value_name = "ADDR[,ADDR…]")]
-    advertise: Option<String>,
-    /// Configuration file, by default /etc/xtfs/mrc.toml
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    #[command(flatten)]
-    log: LogOptions,
-}
+use xtfs_mrc::{Config, Options, PROGRAM};
+use xtfs_rpc::daemon;
+use xtfs_rpc::{Address, Failure, Listen, MRC_PORT, Ports, Server};
 
 fn main() -> ExitCode {
     let options = match daemon::parse::<Options>(PROGRAM) {

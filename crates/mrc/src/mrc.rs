@@ -38,6 +38,8 @@ use crate::time::ServiceTime;
 pub const GRANT_EXPIRY: Duration = Duration::from_secs(60);
 /// Longest time that one target is waited for; the client asks again until its own deadline.
 pub(crate) const OSD_DEADLINE_MAX: Duration = Duration::from_secs(5);
+/// How long the DIR may take where its last list would do.
+const DIR_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a truncation waits for its columns before it is left to the worker (R6).
 const SEAL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A change that meets another on the way is made again this often.
@@ -540,9 +542,11 @@ impl Mrc {
         list.targets.iter().map(candidate).collect()
     }
 
-    pub(crate) fn targets_registered(&self) -> usize {
-        let list = self.list();
-        list.targets.iter().filter(|target| target.state != TargetState::Removed).count()
+    /// As the DIR says now, so that a target counts as soon as it is listed; as it said last if it is away.
+    pub(crate) async fn targets_registered(&self) -> usize {
+        let fresh = self.directory.list(self.cluster, DIR_DEADLINE).await;
+        let fresh = fresh.map_or_else(|_| self.list(), Arc::new);
+        fresh.targets.iter().filter(|target| target.state != TargetState::Removed).count()
     }
 
     pub(crate) fn capacity(&self) -> Capacity {

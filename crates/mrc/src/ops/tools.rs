@@ -45,7 +45,7 @@ pub(crate) async fn set_default_layout(
 ) -> Result<v1::InodeReply> {
     let layout = request.layout.map(StripeLayout::try_from).transpose()?;
     if let Some(layout) = layout {
-        check_width(&mrc, layout)?;
+        check_width(&mrc, layout).await?;
     }
     let set = SetDefaultLayout { ino: Ino(request.ino), layout };
     mrc.change_inode(&call, VolumeId(request.volume), Action::SetDefaultLayout(set)).await

@@ -21,7 +21,7 @@ pub(crate) async fn create_volume(
     check_name(&request.name)?;
     let policy = request.policy.ok_or_else(|| Error::Invalid("no policy is given".into()))?;
     let policy = encode::policy_from(policy)?;
-    check_width(&mrc, policy.layout)?;
+    check_width(&mrc, policy.layout).await?;
     let id = claim(&mrc, &request.name, &call).await?;
     let action = Action::CreateVolume(CreateVolume {
         name: request.name,
@@ -84,8 +84,8 @@ pub(crate) async fn set_volume(
 }
 
 /// A width that no file could have now is a slip of the pen.
-pub(crate) fn check_width(mrc: &Mrc, layout: StripeLayout) -> Result<()> {
-    let targets = mrc.targets_registered();
+pub(crate) async fn check_width(mrc: &Mrc, layout: StripeLayout) -> Result<()> {
+    let targets = mrc.targets_registered().await;
     let width = layout.stripe_width();
     if usize::from(width) > targets {
         return Err(Error::Invalid(format!(

@@ -422,7 +422,12 @@ impl Command {
                 | Action::BeginDelete(_)
                 | Action::FinishDelete(_)
                 | Action::ForgetNeverUsed(_)
-        ) || matches!(&self.action, Action::SetAttr(set) if set.size.is_some())
+        ) || match &self.action {
+            Action::SetAttr(set) => set.size.is_some(),
+            // What takes next to nothing and is given back at close: files can still be read.
+            Action::Open(open) => !open.open.write && !open.open.truncate,
+            _ => false,
+        }
     }
 
     /// Numbers of the group's counter that the command uses up, whatever becomes of it.

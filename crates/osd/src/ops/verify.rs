@@ -28,7 +28,14 @@ pub(crate) async fn verify(
             let (offset, length, cause) = (damage.offset, damage.length, damage.cause);
             tracing::error!(target = %target.id, %column, offset, length, cause, "corrupt data");
             osd.metrics.corrupt(target.id);
-            damages.push(v1::Damage { column: Some(column.into()), offset, length, cause });
+            let missing = damage.missing;
+            damages.push(v1::Damage {
+                column: Some(column.into()),
+                offset,
+                length,
+                cause,
+                missing,
+            });
         }
     }
     Ok(v1::VerifyReply { damages })

@@ -50,6 +50,8 @@ pub struct Damage {
     pub offset: u64,
     pub length: u64,
     pub cause: String,
+    /// The file of these blocks is gone as a whole.
+    pub missing: bool,
 }
 
 /// A replica set as this target was told.

@@ -9,7 +9,7 @@ use xtfs_core::{ColumnId, Error, Result};
 use super::column::{Column, Presence, State};
 use super::fence::{Entry, admit};
 use super::record::Record;
-use super::segment::{BLOCK, fit};
+use super::segment::{BLOCK, Segment, fit};
 use super::{ColumnState, Damage, Extent, Fence, ReadOut, Store};
 
 /// Most bytes of one read.
@@ -75,7 +75,12 @@ impl Store {
             match self.read_range(id, record, block, BLOCK_STEP) {
                 Err(Error::Corrupt(cause)) => match damages.last_mut() {
                     Some(last) if last.offset + last.length == block => last.length += BLOCK,
-                    _ => damages.push(Damage { offset: block, length: BLOCK, cause }),
+                    _ => damages.push(Damage {
+                        offset: block,
+                        length: BLOCK,
+                        cause,
+                        missing: Segment::is_gone(&self.directory, id, self.place(block).0),
+                    }),
                 },
                 Ok(_) => {}
                 Err(err) => return Err(err),

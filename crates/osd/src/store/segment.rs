@@ -119,6 +119,10 @@ impl Segment {
         Ok(Segment { data, sums, data_path, sums_path, column: id })
     }
 
+    pub(super) fn is_gone(columns: &Path, id: ColumnId, segment: u32) -> bool {
+        !paths(columns, id, segment).0.exists()
+    }
+
     /// The error for a data file that should be there.
     pub(super) fn missing(columns: &Path, id: ColumnId, segment: u32) -> Error {
         missing(&paths(columns, id, segment).0)
