@@ -1,0 +1,5 @@
+//! `lsfs.xtfs`.
+
+fn main() -> std::process::ExitCode {
+    xtfs_cli::lsfs::main()
+}

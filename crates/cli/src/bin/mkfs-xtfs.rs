@@ -1,0 +1,5 @@
+//! `mkfs.xtfs`.
+
+fn main() -> std::process::ExitCode {
+    xtfs_cli::mkfs::main()
+}

@@ -1,0 +1,5 @@
+//! `rmfs.xtfs`.
+
+fn main() -> std::process::ExitCode {
+    xtfs_cli::rmfs::main()
+}

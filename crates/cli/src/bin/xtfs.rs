@@ -1,0 +1,5 @@
+//! `xtfs`.
+
+fn main() -> std::process::ExitCode {
+    xtfs_cli::xtfs::main()
+}

@@ -1,0 +1,5 @@
+//! `xtfsutil`.
+
+fn main() -> std::process::ExitCode {
+    xtfs_cli::xtfsutil::main()
+}
