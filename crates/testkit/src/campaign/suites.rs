@@ -1,0 +1,167 @@
+//! Real work on a real mount: a kernel tree, the applications that people use, and suites that we did not write.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::{Cluster, Mount, OsdOptions, program, run, tree};
+
+/// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
+#[derive(Debug)]
+pub struct Striped {
+    // Unmounted before the services end.
+    pub mount: Mount,
+    pub cluster: Cluster,
+}
+
+impl Striped {
+    pub fn start() -> Self {
+        let mut cluster = Cluster::start(0);
+        for _ in 0..4 {
+            cluster.add_osd(OsdOptions::default());
+        }
+        cluster.mkfs("v", &["-s", "128k", "-w", "4"]);
+        let mount = cluster.mount("v");
+        Striped { mount, cluster }
+    }
+
+    fn remount(self) -> Self {
+        let Striped { mount, cluster } = self;
+        mount.unmount();
+        let mount = cluster.mount("v");
+        Striped { mount, cluster }
+    }
+}
+
+/// Unpacks Debian's kernel source, compares it after a remount with a local unpack, looks at how evenly the OSDs are
+/// filled, and compiles a part of it.
+pub fn kernel_tree() {
+    let archive = Path::new("/usr/src/linux-source-6.1.tar.xz");
+    assert!(archive.exists(), "{} is missing; apt-get install linux-source-6.1", archive.display());
+    let local = TempDir::with_prefix("xtfs-kernel-").expect("a temporary folder");
+    let striped = Striped::start();
+    sh(&format!("tar -xf {} -C {}", archive.display(), local.path().display()));
+    sh(&format!("tar -xf {} -C {}", archive.display(), striped.mount.path().display()));
+    let striped = striped.remount();
+    let (ours, theirs) =
+        (striped.mount.join("linux-source-6.1"), local.path().join("linux-source-6.1"));
+    tree::assert_equal(&theirs, &ours);
+    let sums = "find . -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum";
+    assert_eq!(
+        sh(&format!("cd {} && {sums}", ours.display())),
+        sh(&format!("cd {} && {sums}", theirs.display()))
+    );
+    evenly_filled(&striped);
+    big_files_are_striped(&striped);
+    let build = "make -s tinyconfig && make -s -j24 lib/ kernel/ fs/ mm/";
+    sh(&format!("cd {} && {build}", ours.display()));
+    striped.mount.unmount();
+    striped.cluster.assert_clean("v");
+}
+
+/// Over the whole tree the fullest OSD holds at most 1.2 times the emptiest.
+fn evenly_filled(striped: &Striped) {
+    let used: Vec<u64> = (0..4)
+        .map(|index| {
+            let columns = striped.cluster.osd_data(index).join("columns");
+            let shown = sh(&format!("du -sk {}", columns.display()));
+            shown.split_whitespace().next().and_then(|kib| kib.parse().ok()).expect("du shows KiB")
+        })
+        .collect();
+    let (least, most) = (used.iter().min().expect("four"), used.iter().max().expect("four"));
+    println!("KiB on the OSDs: {used:?}");
+    assert!(most * 10 <= least * 12, "{used:?}");
+}
+
+/// Each column of eight 64 MiB files is within one stripe of a quarter.
+fn big_files_are_striped(striped: &Striped) {
+    for number in 0..8 {
+        let path = striped.mount.join(format!("big{number}"));
+        fs::write(&path, tree::bytes(64 << 20, number)).expect("write");
+        let shown =
+            run(program("xtfs"), &["where".as_ref(), path.as_os_str(), "--json".as_ref()]).json();
+        let columns = shown["columns"].as_array().expect("columns");
+        assert_eq!(columns.len(), 4);
+        for column in columns {
+            let bytes = column["bytes"].as_u64().expect("a number");
+            assert!(bytes.abs_diff(16 << 20) <= 128 << 10, "{shown}");
+        }
+    }
+}
+
+/// git, sqlite, rsync, tar and a disk image.
+pub fn applications(folder: &Path) {
+    let at = |name: &str| folder.join(name).display().to_string();
+    let source = TempDir::with_prefix("xtfs-source-").expect("a temporary folder");
+    tree::make(source.path(), 400, 9);
+    let local = source.path().display();
+    sh(&format!(
+        "cd {local} && git init -q . && git add -A && \
+         git -c user.name=t -c user.email=t@t commit -qm one && \
+         git clone -q --no-local {local} {0} && cd {0} && git fsck --strict && git gc -q && git status --porcelain",
+        at("clone")
+    ));
+    sh(&format!(
+        "sqlite3 {0} 'create table t(n integer primary key, v text)' && \
+         for n in $(seq 1000); do echo \"insert into t values($n, 'value $n');\"; done | sqlite3 {0} && \
+         test \"$(sqlite3 {0} 'select count(*) from t')\" = 1000 && \
+         test \"$(sqlite3 {0} 'pragma integrity_check')\" = ok",
+        at("base.db")
+    ));
+    sh(&format!(
+        "rsync -aHX --checksum {local}/ {0}/ && rsync -aHXni --checksum {local}/ {0}/ | wc -l | grep -qx 0",
+        at("synced")
+    ));
+    sh(&format!(
+        "tar -C {local} --format=posix -cf {0} . && mkdir {1} && tar -C {1} -xf {0}",
+        at("all.tar"),
+        at("untarred")
+    ));
+    tree::assert_equal(source.path(), &folder.join("untarred"));
+    disk_image(&folder.join("image.raw"));
+}
+
+/// A raw image of a virtual disk, written here and there and checked.
+fn disk_image(path: &Path) {
+    let shown = path.display();
+    sh(&format!(
+        "qemu-img create -q -f raw {shown} 200M && \
+         qemu-io -f raw -c 'write -P 7 1M 3M' -c 'write -P 9 150M 64k' -c 'discard 2M 64k' -c flush {shown} && \
+         qemu-io -f raw -c 'read -P 7 1M 1M' -c 'read -P 9 150M 64k' -c 'read -P 0 199M 1M' {shown}"
+    ));
+}
+
+/// The crates.io `fsx` on a striped file.
+pub fn fsx(operations: u64, seed: u64) {
+    let striped = Striped::start();
+    let file = striped.mount.join("fsx");
+    let command = format!("{} -N {operations} -S {seed} {}", tool("fsx").display(), file.display());
+    println!("{command}");
+    sh(&command);
+    striped.mount.unmount();
+    striped.cluster.assert_clean("v");
+}
+
+/// The crates.io `pjdfstest`, to its end. Returns its last lines, in which it counts.
+pub fn pjdfstest() -> String {
+    let striped = Striped::start();
+    let folder = striped.mount.path().display();
+    let ran = run("sh", &["-c", &format!("{} -p {folder} 2>&1", tool("pjdfstest").display())]);
+    let lines: Vec<_> = ran.stdout.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+/// A suite from crates.io, where `scripts/suites.sh` puts it.
+fn tool(name: &str) -> PathBuf {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = || PathBuf::from(std::env::var_os("HOME").expect("HOME is set")).join(".cache");
+    let path = cache.unwrap_or_else(home).join("xtfs/tools/bin").join(name);
+    assert!(path.exists(), "{} is missing; run: scripts/suites.sh", path.display());
+    path
+}
+
+#[track_caller]
+fn sh(script: &str) -> String {
+    run("bash", &["-euo", "pipefail", "-c", script]).ok()
+}

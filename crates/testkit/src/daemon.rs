@@ -1,0 +1,128 @@
+//! One service as a process that can be killed and started again.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::eventually;
+use crate::programs::program;
+
+#[derive(Debug)]
+pub struct Daemon {
+    program: PathBuf,
+    args: Vec<String>,
+    address: SocketAddr,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Daemon {
+    /// Starts `name --listen 127.0.0.1:PORT ARGS…` on a port that was free, logging to `log`.
+    pub fn start(name: &str, args: Vec<String>, log: PathBuf) -> Self {
+        let address = free_address();
+        let mut daemon = Daemon { program: program(name), args, address, log, child: None };
+        daemon.restart();
+        daemon
+    }
+
+    /// Starts it again on the same port, and returns when it listens.
+    pub fn restart(&mut self) {
+        self.spawn();
+        eventually(&format!("{} listens", self.name()), || {
+            self.assert_alive();
+            TcpStream::connect_timeout(&self.address, Duration::from_secs(1)).is_ok()
+        });
+    }
+
+    /// Starts it again and returns at once: it may well refuse to run.
+    pub fn spawn(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name());
+        let log = File::options().create(true).append(true).open(&self.log).expect("a log file");
+        let mut command = Command::new(&self.program);
+        command.args(["--listen", &self.address.to_string()]).args(&self.args);
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log file")).stderr(log);
+        self.child = Some(command.spawn().expect("our own program starts"));
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// As the kernel does to a process that is out of luck.
+    pub fn kill9(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.kill().expect("it is ours to kill");
+        child.wait().expect("it is ours to wait for");
+    }
+
+    /// As an administrator does. Returns the exit code.
+    pub fn terminate(&mut self) -> i32 {
+        self.signal(libc::SIGTERM);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> i32 {
+        let mut child = self.child.take().expect("it runs");
+        let mut code = None;
+        eventually(&format!("{} ends", self.name()), || {
+            code = child.try_wait().expect("it is ours to wait for");
+            code.is_some()
+        });
+        code.and_then(|status| status.code()).unwrap_or(-1)
+    }
+
+    /// SIGSTOP, SIGCONT and the like.
+    pub fn signal(&self, signal: i32) {
+        let pid = rustix::process::Pid::from_child(self.child.as_ref().expect("it runs"));
+        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal with a name");
+        rustix::process::kill_process(pid, signal).expect("it is ours to signal");
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.as_mut().is_some_and(|child| child.try_wait().is_ok_and(|done| done.is_none()))
+    }
+
+    fn assert_alive(&mut self) {
+        if !self.is_running() {
+            panic!("{} ended: {}", self.name(), last_lines(&self.log));
+        }
+    }
+
+    fn name(&self) -> String {
+        self.program.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.kill9();
+        }
+        if std::thread::panicking() {
+            eprintln!("-- {} at {}: {}", self.name(), self.address, last_lines(&self.log));
+        }
+    }
+}
+
+fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
+/// A port that the kernel had free just now.
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("a bound socket has an address")
+}

@@ -1,0 +1,63 @@
+//! A mounted volume.
+
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::programs::{Ran, program, run};
+
+/// Dropping it unmounts.
+#[derive(Debug)]
+pub struct Mount {
+    point: PathBuf,
+    mounted: bool,
+    _folder: TempDir,
+}
+
+impl Mount {
+    #[track_caller]
+    pub(crate) fn new(spec: &str, args: &[&str]) -> Self {
+        let (mount, ran) = Self::attempt(spec, args);
+        ran.ok();
+        mount
+    }
+
+    /// For mounts that are expected to fail.
+    #[track_caller]
+    pub fn attempt(spec: &str, args: &[&str]) -> (Self, Ran) {
+        let folder = TempDir::with_prefix("xtfs-mount-").expect("a temporary folder");
+        let point = folder.path().to_owned();
+        let shown = point.display().to_string();
+        let mut all = vec![spec, shown.as_str()];
+        all.extend(args);
+        let ran = run(program("mount-xtfs"), &all);
+        (Mount { point, mounted: ran.code == 0, _folder: folder }, ran)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.point
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.point.join(name)
+    }
+
+    /// Returns when everything written has reached the services.
+    #[track_caller]
+    pub fn unmount(mut self) {
+        self.mounted = false;
+        run(program("umount-xtfs"), &[&self.point]).ok();
+    }
+}
+
+impl Drop for Mount {
+    fn drop(&mut self) {
+        if self.mounted {
+            let ran = run(program("umount-xtfs"), &[&self.point]);
+            if ran.code != 0 {
+                // A test that fails must not leave a mount behind.
+                run("umount", &["-l".as_ref(), self.point.as_os_str()]);
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! What users see, through real processes and real mounts.
+
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+mod applications;
+mod bad_input;
+mod corruption;
+mod elasticity;
+mod files;
+mod full_disk;
+mod killing;
+mod lost_osd;
+mod power_cuts;
+mod tools;
