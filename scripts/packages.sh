@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Installs what Debian has of the things that we need: packages.sh build|run
+# Installs what we need, from Debian and, if there is no Rust yet, with rustup: packages.sh build|test
 set -euo pipefail
 build="build-essential libclang-dev protobuf-compiler ca-certificates curl git"
-run="fuse3 attr acl rsync"
+build="$build fuse3"
+test="attr acl btrfs-progs e2fsprogs faketime qemu-utils rsync sqlite3 systemd util-linux xz-utils"
 case ${1:-} in
-build) wanted="$build $run" ;;
-run) wanted=$run ;;
-*) echo "usage: packages.sh build|run" >&2; exit 64 ;;
+build) wanted=$build ;;
+test) wanted="$build $test" ;;
+*) echo "usage: packages.sh build|test" >&2 && exit 64 ;;
 esac
 missing=()
 for package in $wanted; do
@@ -20,4 +21,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
     apt-get update -qq
     apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+if ! command -v cargo >/dev/null && [ ! -x "$HOME/.cargo/bin/cargo" ]; then
+    echo "installing Rust with rustup"
+    curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs |
+        sh -s -- -y --profile minimal --component clippy,rustfmt --no-modify-path
 fi
