@@ -71,7 +71,7 @@ pub async fn start_with_clock(
     let no_port = |err| Failure::new(format!("the listening port is gone: {err}"), "start again");
     let address = listener.local_addr().map_err(no_port)?;
     let dir = Dir::open(config, clock).await?;
-    let server = Server::new("xtfs-dir");
+    let server = Server::new("xtfs-dir", &[]);
     dir.add_to(&server, &stop).await;
     let cluster = dir.cluster();
     tracing::info!(%address, %cluster, "serving");

@@ -31,7 +31,7 @@ use crate::time::ServiceTime;
 use crate::workers;
 
 pub const PROGRAM: &str = "xtfs-mrc";
-/// Name of the service, for [`Server::expect`].
+/// Name of the service, for [`Server::new`].
 pub const SERVICE: &str = "xtfs.v1.Mrc";
 
 /// File in the data directory that says which group it is a member of.
@@ -54,7 +54,7 @@ pub struct Running {
 }
 
 /// Registers with the DIR, opens the log, and adds the service to `server`, which listens on
-/// `listen_port`. Until it returns, requests are told to come again.
+/// `listen_port`. Until it returns, requests are told to come again if `server` was made with [`SERVICE`].
 pub async fn start(
     config: Config,
     clock: Arc<dyn Clock>,
@@ -63,7 +63,6 @@ pub async fn start(
     stop: &CancellationToken,
 ) -> Result<Running, Failure> {
     config.validate()?;
-    server.expect(SERVICE);
     let (path, members) = match (&config.data, &config.dir) {
         (Some(path), Some(members)) => (path, members),
         _ => return Err(Failure::new("--data or --dir is missing", "give both")),

@@ -32,7 +32,7 @@ async fn run(options: Options, stop: CancellationToken) -> Result<(), Failure> {
     }
     let listener = listen.bind(Ports::Fixed(MRC_PORT)).await?;
     let port = listener.local_addr().map_err(|err| wrong(&err))?.port();
-    let server = Server::new(PROGRAM);
+    let server = Server::new(PROGRAM, &[xtfs_mrc::SERVICE]);
     let serving = tokio::spawn(server.clone().serve(listener, stop.clone()));
     let running = xtfs_mrc::start(config, Arc::new(SystemClock), &server, port, &stop).await?;
     daemon::ready();

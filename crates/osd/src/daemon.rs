@@ -31,6 +31,9 @@ const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// How long the last sync may take.
 const CLOSE_MAX: Duration = Duration::from_secs(20);
 
+/// Name of the service, for [`Server::new`].
+pub const SERVICE: &str = <service::Front as tonic::server::NamedService>::NAME;
+
 /// Data directories that are open, and not served yet.
 #[derive(Debug)]
 pub struct Targets {
@@ -52,8 +55,7 @@ pub async fn serve(
     listener: TcpListener,
     stop: CancellationToken,
 ) -> Result<(), Failure> {
-    let server = Server::new("xtfs-osd");
-    server.expect(<service::Front as tonic::server::NamedService>::NAME);
+    let server = Server::new("xtfs-osd", &[SERVICE]);
     let port = listener.local_addr().map_err(|err| Failure::new(err.to_string(), ""))?.port();
     // Ends the server also where the start fails.
     let serving = stop.child_token();

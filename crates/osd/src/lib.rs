@@ -21,5 +21,5 @@ mod target;
 mod workers;
 
 pub use config::Config;
-pub use daemon::{Daemon, Targets, serve, start};
+pub use daemon::{Daemon, SERVICE, Targets, serve, start};
 pub use options::{Options, PROGRAM};

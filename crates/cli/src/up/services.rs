@@ -22,7 +22,7 @@ pub(super) async fn run(
         })?;
     let listener = listen.bind(Ports::Fixed(up.listen.port())).await?;
     let port = up.listen.port();
-    let server = Server::new("xtfs");
+    let server = Server::new("xtfs", &[xtfs_mrc::SERVICE, xtfs_osd::SERVICE]);
     let serving = CancellationToken::new();
     let _ends_serving = serving.clone().drop_guard();
 

@@ -54,7 +54,7 @@ impl World {
         let dir = Dir::new(ClusterId::generate());
         let osds = Osds::default();
         let (listener, dir_address) = listen().await;
-        let server = Server::new("doubles");
+        let server = Server::new("doubles", &[]);
         server.add(DirServer::new(dir.clone())).await;
         server.add(OsdServer::new(osds.clone())).await;
         let stop = CancellationToken::new();
@@ -114,7 +114,7 @@ impl World {
             min_free_bytes: 1 << 20,
             ..Config::default()
         };
-        let server = Server::new("xtfs-mrc");
+        let server = Server::new("xtfs-mrc", &[xtfs_mrc::SERVICE]);
         let stop = CancellationToken::new();
         let serving = tokio::spawn(server.clone().serve(listener, stop.clone()));
         let clock = Arc::new(SystemClock);

@@ -90,7 +90,7 @@ impl Fixture {
         let ids = targets.ids();
         let (keys, keys_seen) = watch::channel(vec![self.key.clone()]);
         let stop = CancellationToken::new();
-        let server = Server::new("xtfs-osd");
+        let server = Server::new("xtfs-osd", &[]);
         let clock: Arc<dyn Clock> = self.clock.clone();
         let daemon = targets.serve(keys_seen, &server, clock, &stop).await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

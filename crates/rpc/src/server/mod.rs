@@ -40,7 +40,7 @@ struct Shared {
     program: &'static str,
     /// Replaced as a whole when a service is added.
     router: RwLock<axum::Router>,
-    /// Full names of services that will be added once this process is ready for them.
+    /// Full names of services that are not added yet.
     expected: RwLock<Vec<&'static str>>,
     sections: RwLock<Vec<Section>>,
     health: HealthReporter,
@@ -55,8 +55,10 @@ struct Section {
 }
 
 impl Server {
-    /// A server with health, reflection, metrics and status page, and no services yet.
-    pub fn new(program: &'static str) -> Self {
+    /// A server with health, reflection, metrics and status page, and no services yet. Requests for `services`
+    /// (full names, as `xtfs.v1.Mrc`) are told to come again until they are added: a client that waits for a
+    /// restarted process may be the first to be accepted, and must not hear that its service is not here.
+    pub fn new(program: &'static str, services: &[&'static str]) -> Self {
         let (health, health_service) = tonic_health::server::health_reporter();
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET)
@@ -66,7 +68,7 @@ impl Server {
         let shared = Arc::new(Shared {
             program,
             router: RwLock::default(),
-            expected: RwLock::default(),
+            expected: RwLock::new(services.to_vec()),
             sections: RwLock::default(),
             health,
             metrics: Metrics::new(),
@@ -110,11 +112,6 @@ impl Server {
         // After the router: a request finds the one or the other.
         write(&self.shared.expected).retain(|name| *name != S::NAME);
         self.set_health(S::NAME, Health::Serving).await;
-    }
-
-    /// Requests for the service `name` (as `xtfs.v1.Mrc`) are told to come again until it is added.
-    pub fn expect(&self, name: &'static str) {
-        write(&self.shared.expected).push(name);
     }
 
     /// A table on the status page; `table` is called for each view.
