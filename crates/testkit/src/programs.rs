@@ -39,11 +39,11 @@ impl Ran {
 /// Path of one of our programs. `cargo test` builds the tests only, so `./test` builds these first.
 #[track_caller]
 pub fn program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let folder = test.ancestors().nth(2).expect("tests lie in target/release/deps");
-    let path = folder.join(name);
-    assert!(path.exists(), "{} is missing; run: cargo build --release --workspace", path.display());
-    path
+    let own = std::env::current_exe().expect("a program knows its own path");
+    // Tests lie in target/release/deps, xtask in target/release.
+    let found =
+        own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|p| p.exists());
+    found.unwrap_or_else(|| panic!("{name} is missing; run: cargo build --release --workspace"))
 }
 
 #[track_caller]

@@ -18,3 +18,8 @@ fn a_killed_osd_is_a_pause() {
 fn a_killed_dir_is_not_noticed() {
     check(Victim::Dir);
 }
+
+#[test]
+fn a_killed_mrc_is_a_pause() {
+    check(Victim::Mrc);
+}
