@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::eventually;
-use crate::programs::program;
+use crate::programs::{last_lines, program};
 
 #[derive(Debug)]
 pub struct Daemon {
@@ -113,12 +113,6 @@ impl Drop for Daemon {
             eprintln!("-- {} at {}: {}", self.name(), self.address, last_lines(&self.log));
         }
     }
-}
-
-fn last_lines(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(30)..].join("\n")
 }
 
 /// A port that the kernel had free just now.

@@ -4,12 +4,13 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use crate::programs::{Ran, program, run};
+use crate::programs::{Ran, last_lines, program, run};
 
 /// Dropping it unmounts.
 #[derive(Debug)]
 pub struct Mount {
     point: PathBuf,
+    log: PathBuf,
     mounted: bool,
     _folder: TempDir,
 }
@@ -26,12 +27,13 @@ impl Mount {
     #[track_caller]
     pub fn attempt(spec: &str, args: &[&str]) -> (Self, Ran) {
         let folder = TempDir::with_prefix("xtfs-mount-").expect("a temporary folder");
-        let point = folder.path().to_owned();
-        let shown = point.display().to_string();
-        let mut all = vec![spec, shown.as_str()];
+        let (point, log) = (folder.path().join("mnt"), folder.path().join("log"));
+        std::fs::create_dir(&point).expect("a mount point");
+        let (shown, logging) = (point.display().to_string(), format!("log={}", log.display()));
+        let mut all = vec![spec, shown.as_str(), "-o", logging.as_str()];
         all.extend(args);
         let ran = run(program("mount-xtfs"), &all);
-        (Mount { point, mounted: ran.code == 0, _folder: folder }, ran)
+        (Mount { point, log, mounted: ran.code == 0, _folder: folder }, ran)
     }
 
     pub fn path(&self) -> &Path {
@@ -52,6 +54,9 @@ impl Mount {
 
 impl Drop for Mount {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("-- mount at {}: {}", self.point.display(), last_lines(&self.log));
+        }
         if self.mounted {
             let ran = run(program("umount-xtfs"), &[&self.point]);
             if ran.code != 0 {

@@ -70,3 +70,10 @@ pub fn fuse_or_skip() -> bool {
     }
     able
 }
+
+/// The end of a log, for the report of a test that fails.
+pub(crate) fn last_lines(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<_> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}

@@ -2,13 +2,13 @@
 //! lost, no operation fails, `fsck` is clean.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::workload::{self, Worker};
+use super::workload::{self, Running};
 use crate::{Cluster, Daemon, eventually};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,40 +50,33 @@ pub fn run(plan: Plan) -> Figures {
     let mut cluster = Cluster::start(2);
     cluster.mkfs("v", &["-w", "2", "-s", "64k"]);
     let mount = cluster.mount("v");
-    let (stop, operations) = (AtomicBool::new(false), AtomicU64::new(0));
+    let operations = Arc::new(AtomicU64::new(0));
+    let workers: Vec<_> = (1..=3)
+        .map(|number| {
+            let folder = mount.join(format!("worker{number}"));
+            Running::start(folder, plan.seed + number * 1_000_000, &operations)
+        })
+        .collect();
+    for _ in 0..plan.kills {
+        // Under way again after the last kill, and then a random while.
+        let target = operations.load(Ordering::Relaxed) + random.random_range(1..60);
+        eventually("the workload goes on", || {
+            operations.load(Ordering::Relaxed) >= target || workers.iter().any(Running::has_ended)
+        });
+        let daemon = victim(&mut cluster, plan.victim, &mut random);
+        daemon.kill9();
+        daemon.restart();
+    }
     let mut files_checked = 0;
-    thread::scope(|scope| {
-        let workers: Vec<_> = (1..=3)
-            .map(|number| Worker {
-                folder: mount.join(format!("worker{number}")),
-                seed: plan.seed + number * 1_000_000,
-                stop: &stop,
-                operations: &operations,
-            })
-            .map(|worker| (worker.folder.clone(), scope.spawn(move || worker.run())))
-            .collect();
-        for _ in 0..plan.kills {
-            // Under way again after the last kill, and then a random while.
-            let target = operations.load(Ordering::Relaxed) + random.random_range(1..60);
-            eventually("the workload goes on", || {
-                operations.load(Ordering::Relaxed) >= target
-                    || workers.iter().any(|(_, worker)| worker.is_finished())
-            });
-            let daemon = victim(&mut cluster, plan.victim, &mut random);
-            daemon.kill9();
-            daemon.restart();
-        }
-        stop.store(true, Ordering::Relaxed);
-        for (folder, worker) in workers {
-            let done =
-                worker.join().expect("no panic").unwrap_or_else(|err| panic!("{plan:?}: {err}"));
-            workload::check(&folder, &done).unwrap_or_else(|err| panic!("{plan:?}: {err}"));
-            files_checked += done.len();
-        }
-    });
+    for worker in workers {
+        let folder = worker.folder.clone();
+        let done = worker.stop();
+        workload::check(&folder, &done).unwrap_or_else(|err| panic!("{plan:?}: {err}"));
+        files_checked += done.len();
+    }
     mount.unmount();
     cluster.assert_clean("v");
-    Figures { kills: plan.kills, operations: operations.into_inner(), files_checked }
+    Figures { kills: plan.kills, operations: operations.load(Ordering::Relaxed), files_checked }
 }
 
 fn victim<'a>(cluster: &'a mut Cluster, victim: Victim, random: &mut StdRng) -> &'a mut Daemon {

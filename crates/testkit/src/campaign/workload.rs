@@ -1,11 +1,18 @@
 //! A metadata and data workload that remembers what it was told is done.
+//!
+//! It runs in processes of its own: a process that has files open on the mount and starts a service makes a copy of
+//! itself first, which closes those files, and a close may wait for that very service.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 
+use crate::programs::program;
 use crate::tree;
 
 /// Names of files that must be there, with the seed of their bytes.
@@ -17,14 +24,12 @@ pub struct Worker<'a> {
     pub folder: PathBuf,
     pub seed: u64,
     pub stop: &'a AtomicBool,
-    /// Counts what was acknowledged.
-    pub operations: &'a AtomicU64,
 }
 
 impl Worker<'_> {
     /// Makes, rewrites, renames and removes files until told to stop. Any error ends it: a service that was killed is
     /// a pause, not a failure.
-    pub fn run(&self) -> io::Result<Acknowledged> {
+    pub fn run(&self, acknowledged: impl Fn()) -> io::Result<Acknowledged> {
         fs::create_dir_all(&self.folder)?;
         let mut done = Acknowledged::new();
         let mut round = 0;
@@ -38,7 +43,7 @@ impl Worker<'_> {
                 );
                 io::Error::new(err.kind(), operation)
             })?;
-            self.operations.fetch_add(1, Ordering::Relaxed);
+            acknowledged();
         }
         Ok(done)
     }
@@ -73,6 +78,52 @@ impl Worker<'_> {
             }
         }
         Ok(())
+    }
+}
+
+/// A worker's process.
+#[derive(Debug)]
+pub struct Running {
+    pub folder: PathBuf,
+    child: Child,
+    output: JoinHandle<io::Result<String>>,
+}
+
+impl Running {
+    /// `operations` counts what was acknowledged.
+    pub fn start(folder: PathBuf, seed: u64, operations: &Arc<AtomicU64>) -> Self {
+        let mut command = Command::new(program("xtfs-workload"));
+        command.arg(&folder).arg(seed.to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().expect("our own program starts");
+        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        let operations = operations.clone();
+        // An empty line for each operation; what was done at last.
+        let output = std::thread::spawn(move || {
+            let mut last = String::new();
+            for line in lines {
+                last = line?;
+                if last.is_empty() {
+                    operations.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+            Ok(last)
+        });
+        Running { folder, child, output }
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.output.is_finished()
+    }
+
+    /// Ends it between two operations.
+    #[track_caller]
+    pub fn stop(mut self) -> Acknowledged {
+        drop(self.child.stdin.take());
+        let done = self.output.join().expect("no panic").expect("a pipe");
+        let code = self.child.wait().expect("it is ours to wait for");
+        assert!(code.success(), "the workload failed: {code}; see above");
+        serde_json::from_str(&done).expect("what was done")
     }
 }
 

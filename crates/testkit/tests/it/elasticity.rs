@@ -22,8 +22,7 @@ fn a_new_osd_grows_a_volume_in_use() {
     cluster.add_osd(capped());
     cluster.mkfs("v", &["-w", "2", "-s", "64k"]);
     let mount = cluster.mount("v");
-    let before = blocks_total(mount.path());
-    assert_eq!(before, 6 << 30);
+    eventually("df shows both", || blocks_total(mount.path()) == 6 << 30);
 
     let file = fs::File::create(mount.join("during")).unwrap();
     let piece = tree::bytes(1 << 20, 1);

@@ -65,6 +65,8 @@ fn with_the_dir_gone_a_working_mount_goes_on() {
     let mut cluster = Cluster::start(1);
     cluster.mkfs("v", &[]);
     let mount = cluster.mount("v");
+    // The MRC knows of the OSD from then on.
+    fs::write(mount.join("before"), b"x").unwrap();
     cluster.dir.kill9();
     fs::write(mount.join("f"), b"still here").unwrap();
     assert_eq!(fs::read(mount.join("f")).unwrap(), b"still here");
