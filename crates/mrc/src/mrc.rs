@@ -43,7 +43,7 @@ const DIR_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a truncation waits for its columns before it is left to the worker (R6).
 const SEAL_WAIT_MAX: Duration = Duration::from_secs(3);
 /// A change that meets another on the way is made again this often.
-const TRIES_MAX: usize = 4;
+pub(crate) const TRIES_MAX: usize = 4;
 
 pub struct Mrc {
     pub(crate) cluster: ClusterId,
@@ -196,27 +196,6 @@ impl Mrc {
         self.propose(call.asker(), volume, action).await
     }
 
-    /// The same, but a file whose writer died is settled first if that is what is waited for (R4).
-    pub(crate) async fn change_settled(
-        &self,
-        call: &Call,
-        volume: VolumeId,
-        ino: Option<Ino>,
-        action: Action,
-    ) -> Result<(Answer, v1::LogStatus)> {
-        let first = self.change(call, volume, action.clone()).await;
-        match (first, ino) {
-            (Err(Error::Unavailable(why)), Some(ino)) => {
-                let limit = call.left().min(OSD_DEADLINE_MAX);
-                if let Err(err) = self.settle(volume, ino, limit).await {
-                    return Err(Error::Unavailable(format!("{why}: {err}")));
-                }
-                self.change(call, volume, action).await
-            }
-            (first, _) => first,
-        }
-    }
-
     pub(crate) async fn change_done(
         &self,
         call: &Call,
@@ -254,7 +233,6 @@ impl Mrc {
     pub(crate) async fn resize(
         &self,
         call: &Call,
-        asker: Asker,
         volume: VolumeId,
         mut set: SetAttr,
         size: u64,
@@ -268,16 +246,10 @@ impl Mrc {
             };
             set.size = Some(Resize { size, epoch });
             let action = Action::SetAttr(set.clone());
-            match self.propose(asker.clone(), volume, action).await {
+            match self.change(call, volume, action).await {
                 Ok((answer, log)) => {
                     let inode = inode_of(answer)?;
-                    if inode.floor != Floor::NONE {
-                        let limit = call.left().min(SEAL_WAIT_MAX);
-                        if let Err(err) = self.settle(volume, inode.ino, limit).await {
-                            tracing::info!(%volume, ino = %inode.ino, %err, "a cut waits for a column");
-                            self.wake.settlement.notify_one();
-                        }
-                    }
+                    self.seal_cut(call, volume, &inode).await;
                     return Ok((inode, log));
                 }
                 Err(Error::Unavailable(why)) => {
@@ -289,6 +261,18 @@ impl Mrc {
             }
         }
         Err(refused)
+    }
+
+    /// R6: after a cut, all columns learn of it. One that is silent does not fail the cut.
+    pub(crate) async fn seal_cut(&self, call: &Call, volume: VolumeId, inode: &Inode) {
+        if inode.floor == Floor::NONE {
+            return;
+        }
+        let limit = call.left().min(SEAL_WAIT_MAX);
+        if let Err(err) = self.settle(volume, inode.ino, limit).await {
+            tracing::info!(%volume, ino = %inode.ino, %err, "a cut waits for a column");
+            self.wake.settlement.notify_one();
+        }
     }
 
     /// Closed or expired: what it wrote is settled by the worker (R4).

@@ -76,7 +76,7 @@ pub(crate) async fn set_attr(
     }
     let (inode, log) = match request.size {
         None => mrc.change_for_inode(&call, volume, Action::SetAttr(set)).await?,
-        Some(size) => mrc.resize(&call, call.asker(), volume, set, size).await?,
+        Some(size) => mrc.resize(&call, volume, set, size).await?,
     };
     let seen = mrc.seen(&call, volume, &inode).await?;
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })

@@ -7,9 +7,9 @@ use xtfs_core::{ColumnIndex, Error, FileEpoch, Ino, Result, Timestamp, VolumeId}
 use xtfs_proto::v1;
 
 use crate::encode;
-use crate::mrc::{Asker, Mrc};
+use crate::mrc::{Mrc, OSD_DEADLINE_MAX, TRIES_MAX};
 use crate::service::Call;
-use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report, SetAttr, WriteReport};
+use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report, WriteReport};
 use crate::state::{Action, Answer, FileKind, Inode, Layout};
 
 pub(crate) async fn create(
@@ -26,26 +26,27 @@ pub(crate) async fn create(
         truncate: request.truncate,
     };
     let caller = Identity::from(call.header.caller.clone());
-    let lookup = mrc.view(|view| view.volume(volume)?.lookup(&caller, parent, &request.name));
+    let name = request.name.clone();
     // Whatever is wrong with it, the command will say.
-    let before = lookup.ok();
-    let has_layout = before.as_ref().is_some_and(|inode| inode.layout.is_some());
+    let look = || mrc.view(|view| view.volume(volume)?.lookup(&caller, parent, &name)).ok();
+    let ino = mrc.ino().await?;
     let mut offer = Offer::default();
-    if open.write && !has_layout {
+    if open.write && look().is_none_or(|inode| inode.layout.is_none()) {
         offer = Offer::make(&mrc, &call, volume, parent).await;
     }
-    let action = Action::Create(Create {
+    let create = Create {
         parent,
         name: request.name.into(),
         mode: request.mode,
         umask: request.umask,
         exclusive: request.exclusive,
         open,
-        ino: mrc.ino().await?,
+        ino,
         layout: offer.layout.take(),
-    });
-    let before = before.map(|inode| inode.ino);
-    let opened = change_opened(&mrc, &call, volume, before, action).await;
+        epoch: None,
+    };
+    let action = |epoch| Action::Create(Create { epoch, ..create.clone() });
+    let opened = change_opened(&mrc, &call, volume, open, look, action).await;
     let (opened, log) = offer.explain(opened)?;
     finish_open(&mrc, &call, volume, opened, open, log).await
 }
@@ -69,8 +70,10 @@ pub(crate) async fn open(
         let parent = mrc.parent_of(volume, ino)?;
         offer = Offer::make(&mrc, &call, volume, parent).await;
     }
-    let action = Action::Open(Open { ino, open, layout: offer.layout.take() });
-    let opened = change_opened(&mrc, &call, volume, Some(ino), action).await;
+    let layout = offer.layout.take();
+    let look = || mrc.inode(volume, ino).ok();
+    let action = |epoch| Action::Open(Open { ino, open, layout: layout.clone(), epoch });
+    let opened = change_opened(&mrc, &call, volume, open, look, action).await;
     let (opened, log) = offer.explain(opened)?;
     finish_open(&mrc, &call, volume, opened, open, log).await
 }
@@ -154,47 +157,52 @@ impl Offer {
     }
 }
 
+/// `look` finds the file, if it is there; `action` takes the epoch of the cut.
 async fn change_opened(
     mrc: &Mrc,
     call: &Call,
     volume: VolumeId,
-    ino: Option<Ino>,
-    action: Action,
+    open: OpenMode,
+    look: impl Fn() -> Option<Inode>,
+    action: impl Fn(Option<FileEpoch>) -> Action,
 ) -> Result<(Opened, v1::LogStatus)> {
-    let (answer, log) = mrc.change_settled(call, volume, ino, action).await?;
-    match answer {
-        Answer::Opened(opened) => Ok((*opened, log)),
-        other => Err(Error::Internal(format!("an open answered {other:?}"))),
+    let mut refused = Error::Unavailable("the file changed too often".into());
+    for _ in 0..TRIES_MAX {
+        let before = look();
+        let cuts =
+            open.truncate && before.as_ref().is_some_and(|inode| inode.resize_needs_epoch(0));
+        let epoch = if cuts { Some(FileEpoch(mrc.number().await?)) } else { None };
+        match (mrc.change(call, volume, action(epoch)).await, before) {
+            (Ok((Answer::Opened(opened), log)), _) => return Ok((*opened, log)),
+            (Ok((other, _)), _) => {
+                return Err(Error::Internal(format!("an open answered {other:?}")));
+            }
+            // A file whose writer died is settled first (R4), or data came meanwhile.
+            (Err(Error::Unavailable(why)), Some(before)) => {
+                let limit = call.left().min(OSD_DEADLINE_MAX);
+                if let Err(err) = mrc.settle(volume, before.ino, limit).await {
+                    return Err(Error::Unavailable(format!("{why}: {err}")));
+                }
+                refused = Error::Unavailable(why);
+            }
+            (Err(err), _) => return Err(err),
+        }
     }
+    Err(refused)
 }
 
-/// Cuts the file if that was asked for, and gives the capability. A repeated request cuts again what
-/// its first answer, which was lost, had cut: nobody has written under it.
+/// Gives the capability. What was cut is sealed first, so that a reader finds it cut.
 async fn finish_open(
     mrc: &Arc<Mrc>,
     call: &Call,
     volume: VolumeId,
     opened: Opened,
     open: OpenMode,
-    mut log: v1::LogStatus,
+    log: v1::LogStatus,
 ) -> Result<v1::OpenReply> {
-    let Opened { mut inode, created, .. } = opened;
-    if open.truncate && !created {
-        let set = SetAttr {
-            ino: inode.ino,
-            mode: None,
-            uid: None,
-            gid: None,
-            size: None,
-            atime: None,
-            mtime: None,
-            by_handle: false,
-            kill_set_ids: false,
-            columns_mtime: None,
-        };
-        // Of its own, so that it is not taken for the open that was asked for.
-        let asker = Asker { origin: None, ..call.asker() };
-        (inode, log) = mrc.resize(call, asker, volume, set, 0).await?;
+    let Opened { inode, created, .. } = opened;
+    if open.truncate {
+        mrc.seal_cut(call, volume, &inode).await;
     }
     let alone = inode.writer == Some(call.header.session) && open.write;
     // Who is the only writer, and has just opened the file, has not written yet.

@@ -260,7 +260,8 @@ pub struct OpenMode {
     pub write: bool,
     /// Opened to be executed: x instead of r is asked for.
     pub execute: bool,
-    /// It will be cut: w is asked for, whatever the handle can do. The cut is a command of its own.
+    /// It is cut to nothing: w is asked for, whatever the handle can do. In the same command, because a repeated request
+    /// must not cut what was written since its first answer.
     pub truncate: bool,
 }
 
@@ -275,6 +276,8 @@ pub struct Create {
     pub ino: Ino,
     /// Taken if the file has none yet and is opened for writing.
     pub layout: Option<Layout>,
+    /// For the cut, see [`Resize::epoch`].
+    pub epoch: Option<FileEpoch>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -283,6 +286,8 @@ pub struct Open {
     pub open: OpenMode,
     /// Taken if the file has none yet and is opened for writing.
     pub layout: Option<Layout>,
+    /// For the cut, see [`Resize::epoch`].
+    pub epoch: Option<FileEpoch>,
 }
 
 /// What a writer knows when it closes.
@@ -380,6 +385,8 @@ impl Command {
             Action::SetAttr(set) if set.size.is_some_and(|size| size.epoch.is_some()) => {
                 Durability::Synced
             }
+            Action::Create(Create { epoch: Some(_), .. })
+            | Action::Open(Open { epoch: Some(_), .. }) => Durability::Synced,
             Action::Settle(settle) if settle.fence.is_some() => Durability::Synced,
             Action::Nothing
             | Action::Mknod(_)
@@ -432,7 +439,13 @@ impl Command {
 
     /// Numbers of the group's counter that the command uses up, whatever becomes of it.
     pub(super) fn numbers(&self) -> Vec<u64> {
-        let data = |layout: &Option<Layout>| layout.as_ref().map(|layout| layout.data.0);
+        let opened = |layout: &Option<Layout>, epoch: Option<FileEpoch>| {
+            layout
+                .as_ref()
+                .map(|layout| layout.data.0)
+                .into_iter()
+                .chain(epoch.map(|epoch| epoch.0))
+        };
         match &self.action {
             Action::OpenSession(open) => vec![open.session.0],
             Action::EndSession(end) => vec![end.epoch.0],
@@ -447,9 +460,9 @@ impl Command {
             }
             Action::Settle(settle) => settle.fence.map(|epoch| epoch.0).into_iter().collect(),
             Action::Create(create) => {
-                [create.ino.0].into_iter().chain(data(&create.layout)).collect()
+                [create.ino.0].into_iter().chain(opened(&create.layout, create.epoch)).collect()
             }
-            Action::Open(open) => data(&open.layout).into_iter().collect(),
+            Action::Open(open) => opened(&open.layout, open.epoch).collect(),
             Action::Nothing
             | Action::Reserve(_)
             | Action::CreateVolume(_)

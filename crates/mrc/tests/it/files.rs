@@ -122,6 +122,24 @@ async fn an_open_with_truncate_gives_a_capability_over_the_empty_file() {
 }
 
 #[tokio::test]
+async fn p2_an_open_that_is_repeated_does_not_cut_what_was_written_since() {
+    let world = World::start(2, 20).await;
+    let client = world.mount(2).await;
+    let made = client.create("a").await.unwrap();
+    let (target, column) = columns(client.volume, &made)[0];
+    world.osds.write(target, column, 50, 1);
+    client.close(ino(&made), report(&made, 50, 1)).await.unwrap();
+    let request = client.open_request(ino(&made), true, true);
+    let opened = client.send_open(request.clone()).await.unwrap();
+    world.osds.write(target, column, 30, 2);
+    // As after a term that the client has not seen.
+    let again = client.send_open(request).await.unwrap();
+    assert_eq!(again.grant.unwrap().file_epoch, opened.grant.unwrap().file_epoch);
+    assert_eq!(world.osds.on(target, |target| target.columns[&column].length), 30);
+    assert_eq!(client.stat(ino(&made)).await.unwrap().size, 30);
+}
+
+#[tokio::test]
 async fn r8_a_file_is_deleted_after_its_last_close_and_through_a_restart() {
     let mut world = World::start(2, 2).await;
     let client = world.mount(2).await;

@@ -275,10 +275,15 @@ impl Client {
         write: bool,
         truncate: bool,
     ) -> Result<v1::OpenReply> {
-        let header = self.numbered();
-        let volume = self.volume;
-        let request =
-            v1::OpenRequest { header, volume, ino, read: true, write, truncate, execute: false };
+        self.send_open(self.open_request(ino, write, truncate)).await
+    }
+
+    pub(crate) fn open_request(&self, ino: u64, write: bool, truncate: bool) -> v1::OpenRequest {
+        let (header, volume) = (self.numbered(), self.volume);
+        v1::OpenRequest { header, volume, ino, read: true, write, truncate, execute: false }
+    }
+
+    pub(crate) async fn send_open(&self, request: v1::OpenRequest) -> Result<v1::OpenReply> {
         call(WAIT_MAX, self.mrc.clone().open(request)).await
     }
 

@@ -1,11 +1,12 @@
 //! Opening, and making a file in the same call. R1: who writes is counted before they can.
 
 use xtfs_core::access::{self, Wanted};
-use xtfs_core::{Error, Result};
+use xtfs_core::{Error, FileEpoch, Result};
 
 use super::mknod::file_mode;
+use super::set_attr::{check_resizable, resized};
 use crate::state::change::Change;
-use crate::state::command::{Answer, Create, Open, OpenMode, Opened};
+use crate::state::command::{Answer, Create, Open, OpenMode, Opened, Resize};
 use crate::state::inode::{FileKind, Inode, Layout, Orphan, Pending};
 
 pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answer> {
@@ -17,8 +18,8 @@ pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answ
         if entry.kind == FileKind::Directory {
             return Err(Error::IsADirectory);
         }
-        let Create { open, layout, .. } = create;
-        return self::open(change, Open { ino: entry.ino, open, layout });
+        let Create { open, layout, epoch, .. } = create;
+        return self::open(change, Open { ino: entry.ino, open, layout, epoch });
     }
     change.check_may_add(&directory)?;
     change.check_unused(create.ino)?;
@@ -31,8 +32,8 @@ pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answ
 }
 
 pub(super) fn open(change: &mut Change<'_, '_>, open: Open) -> Result<Answer> {
-    let Open { ino, open, layout } = open;
-    let inode = change.rows().inode(ino)?;
+    let Open { ino, open, layout, epoch } = open;
+    let mut inode = change.rows().inode(ino)?;
     match inode.kind {
         FileKind::Directory if open.write || open.truncate => return Err(Error::IsADirectory),
         FileKind::Symlink => return Err(Error::Invalid("a symbolic link is not opened".into())),
@@ -42,7 +43,24 @@ pub(super) fn open(change: &mut Change<'_, '_>, open: Open) -> Result<Answer> {
         Wanted { read: open.read, write: open.write || open.truncate, execute: open.execute };
     access::check(&change.caller, inode.guarded(), wanted)?;
     admit(change, &inode, open, layout.as_ref())?;
+    if open.truncate && inode.kind == FileKind::File {
+        empty(change, &mut inode, epoch)?;
+    }
     hold(change, inode, open, layout, false)
+}
+
+/// R6, for O_TRUNC.
+fn empty(change: &mut Change<'_, '_>, inode: &mut Inode, epoch: Option<FileEpoch>) -> Result<()> {
+    let resize = Resize { size: 0, epoch };
+    let pending = change.rows().pending(inode.ino)?;
+    check_resizable(resize, inode, pending)?;
+    let pending = resized(change, resize, inode, pending);
+    change.put_pending(inode.ino, pending)?;
+    if !change.caller.is_root() {
+        inode.mode = access::without_set_ids(inode.mode);
+    }
+    change.touch(inode);
+    change.put_inode(inode)
 }
 
 /// Refusals that the inode's mode has nothing to do with.

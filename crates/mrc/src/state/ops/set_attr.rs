@@ -76,6 +76,11 @@ fn check_resize(
     if !(set.by_handle && holds) {
         access::check(&change.caller, inode.guarded(), Wanted::WRITE)?;
     }
+    check_resizable(resize, inode, pending)
+}
+
+/// What keeps the size from being set just now.
+pub(super) fn check_resizable(resize: Resize, inode: &Inode, pending: Pending) -> Result<()> {
     if pending.dead_writer {
         return Err(Error::Unavailable("a writer died, its columns are being sealed".into()));
     }
@@ -107,7 +112,7 @@ fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode)
 }
 
 /// R6: with data there, all columns must learn of it. A column that is silent learns of it later.
-fn resized(
+pub(super) fn resized(
     change: &Change<'_, '_>,
     resize: Resize,
     inode: &mut Inode,

@@ -231,8 +231,17 @@ impl World {
         let ino = Ino(self.take());
         let layout = Some(self.layout());
         let name = name.into();
-        let create =
-            Create { parent, name, mode, umask: 0o022, exclusive: false, open, ino, layout };
+        let create = Create {
+            parent,
+            name,
+            mode,
+            umask: 0o022,
+            exclusive: false,
+            open,
+            ino,
+            layout,
+            epoch: None,
+        };
         self.run(Action::Create(create)).map(opened)
     }
 
@@ -251,7 +260,9 @@ impl World {
 
     fn open(&mut self, ino: Ino, open: OpenMode) -> Result<Opened> {
         let layout = Some(self.layout());
-        self.run(Action::Open(Open { ino, open, layout })).map(opened)
+        let epoch = open.truncate && self.inode(ino).resize_needs_epoch(0);
+        let epoch = epoch.then(|| FileEpoch(self.take()));
+        self.run(Action::Open(Open { ino, open, layout, epoch })).map(opened)
     }
 
     fn report(&self, ino: Ino, end: u64) -> WriteReport {

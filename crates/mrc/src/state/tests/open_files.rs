@@ -46,6 +46,7 @@ fn create_opens_what_is_there_unless_it_is_exclusive() {
         open: READ,
         ino,
         layout: None,
+        epoch: None,
     };
     refused(world.run(Action::Create(create)), &Error::Exists);
     world.mkdir(Ino::ROOT, "d").unwrap();
@@ -244,7 +245,7 @@ fn a_layout_needs_a_set_for_each_column() {
     let file = world.mknod(Ino::ROOT, "f").unwrap();
     let mut layout = world.layout();
     layout.sets.pop();
-    let open = Action::Open(Open { ino: file, open: WRITE, layout: Some(layout) });
+    let open = Action::Open(Open { ino: file, open: WRITE, layout: Some(layout), epoch: None });
     refused(world.run(open), &Error::Invalid(String::new()));
 }
 
@@ -284,6 +285,26 @@ fn r6_a_truncation_without_data_needs_no_epoch() {
     let size = Some(Resize { size: 1, epoch: None });
     let lazy = SetAttr { size, ..set_of(written) };
     refused(world.set(lazy), &Error::Unavailable(String::new()));
+}
+
+#[test]
+fn r6_an_open_cuts_in_the_same_command() {
+    let mut world = World::new();
+    let file = world.written("f", 100);
+    let cut = OpenMode { truncate: true, ..READ };
+    let without_epoch = Open { ino: file, open: cut, layout: None, epoch: None };
+    refused(world.run(Action::Open(without_epoch)), &Error::Unavailable(String::new()));
+    assert_eq!(world.inode(file).size, 100);
+    let before = world.inode(file);
+    let opened = world.open(file, cut).unwrap().inode;
+    assert_eq!((opened.size, opened.floor, opened.writing), (0, Floor(0), false));
+    assert!(opened.file_epoch > before.file_epoch && opened.change > before.change);
+    assert_eq!(world.inode(file), opened);
+    assert!(world.vol().pending(file).unwrap().seal);
+    // Nothing is there to be cut: lazy, and without an epoch.
+    let empty = world.create(Ino::ROOT, "g", 0o666, READ).unwrap().inode;
+    let opened = world.open(empty.ino, cut).unwrap().inode;
+    assert_eq!((opened.floor, opened.file_epoch), (Floor::NONE, empty.file_epoch));
 }
 
 #[test]
@@ -427,7 +448,10 @@ fn a_close_without_an_open_is_refused() {
     let report = world.report(file, 99);
     refused(world.run(Action::Report(Report { ino: file, report })), &invalid);
     assert_eq!(world.inode(file).size, 10);
-    refused(world.internal(Action::Open(Open { ino: file, open: READ, layout: None })), &invalid);
+    refused(
+        world.internal(Action::Open(Open { ino: file, open: READ, layout: None, epoch: None })),
+        &invalid,
+    );
 }
 
 #[test]

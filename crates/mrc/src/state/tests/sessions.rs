@@ -50,11 +50,11 @@ impl World {
 fn an_undecided_answer_is_not_remembered() {
     let mut world = World::new();
     let file = world.mknod(Ino::ROOT, "f").unwrap();
-    let open = Action::Open(Open { ino: file, open: WRITE, layout: None });
+    let open = Action::Open(Open { ino: file, open: WRITE, layout: None, epoch: None });
     let command = request(&mut world, 100, 1, open);
     refused(world.apply(command), &Error::Unavailable(String::new()));
     let layout = Some(world.layout());
-    let open = Action::Open(Open { ino: file, open: WRITE, layout });
+    let open = Action::Open(Open { ino: file, open: WRITE, layout, epoch: None });
     let command = request(&mut world, 100, 1, open);
     assert!(world.apply(command).is_ok());
 }
