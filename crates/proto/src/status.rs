@@ -18,9 +18,10 @@ pub fn to_status(err: Error) -> Status {
 pub fn from_status(status: &Status) -> Error {
     match ErrorDetail::decode(status.details()) {
         Ok(detail) if detail.code() != ErrorCode::Unspecified => from_detail(detail),
-        _ if status.code() == Code::Unimplemented => {
-            Error::WrongProtocol("the server does not know this request".into())
-        }
+        _ if status.code() == Code::Unimplemented => Error::WrongProtocol(format!(
+            "the server does not know the request: {}",
+            status.message()
+        )),
         _ if status.code() == Code::DeadlineExceeded => Error::Deadline(status.message().into()),
         _ => Error::Unavailable(status.message().into()),
     }

@@ -1,11 +1,40 @@
 //! One more OSD grows every volume while it runs.
 
-use std::fs;
-use std::os::unix::fs::FileExt;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Instant;
 
 use xtfs_testkit::{Cluster, OsdOptions, eventually, fuse_or_skip, program, run, tree};
 
-fn blocks_total(path: &std::path::Path) -> u64 {
+/// Of 1 MiB each: 2 GiB.
+const PIECES: u64 = 2048;
+
+fn piece(number: u64) -> Vec<u8> {
+    tree::bytes(1 << 20, number % 8)
+}
+
+fn write_all(path: &Path, written: &AtomicU64) {
+    let mut file = File::create(path).unwrap();
+    for number in 0..PIECES {
+        file.write_all(&piece(number)).unwrap();
+        written.fetch_add(1, Ordering::Relaxed);
+    }
+    file.sync_all().unwrap();
+}
+
+fn check_all(path: &Path) {
+    let mut file = File::open(path).unwrap();
+    let mut read = vec![0; 1 << 20];
+    for number in 0..PIECES {
+        file.read_exact(&mut read).unwrap();
+        assert!(read == piece(number), "MiB {number} is not what was written");
+    }
+}
+
+fn blocks_total(path: &Path) -> u64 {
     let stat = rustix::fs::statvfs(path).unwrap();
     stat.f_blocks * stat.f_frsize
 }
@@ -24,13 +53,27 @@ fn a_new_osd_grows_a_volume_in_use() {
     let mount = cluster.mount("v");
     eventually("df shows both", || blocks_total(mount.path()) == 6 << 30);
 
-    let file = fs::File::create(mount.join("during")).unwrap();
-    let piece = tree::bytes(1 << 20, 1);
-    file.write_all_at(&piece, 0).unwrap();
-    cluster.add_osd(capped());
-    file.write_all_at(&piece, 1 << 20).unwrap();
-    eventually("df has grown", || blocks_total(mount.path()) == 9 << 30);
-    assert_eq!(fs::read(mount.join("during")).unwrap().len(), 2 << 20);
+    fs::write(mount.join("read"), piece(0)).unwrap();
+    let written = AtomicU64::new(0);
+    thread::scope(|scope| {
+        let writer = scope.spawn(|| write_all(&mount.join("during"), &written));
+        let reader = scope.spawn(|| {
+            let mut reads = 0;
+            while written.load(Ordering::Relaxed) < PIECES {
+                assert!(fs::read(mount.join("read")).unwrap() == piece(0));
+                reads += 1;
+            }
+            reads
+        });
+        eventually("writing is under way", || written.load(Ordering::Relaxed) > PIECES / 16);
+        let start = Instant::now();
+        cluster.add_osd(capped());
+        eventually("df has grown", || blocks_total(mount.path()) == 9 << 30);
+        println!("df had grown {:?} after the OSD was started", start.elapsed());
+        writer.join().unwrap();
+        assert!(reader.join().unwrap() > 0);
+    });
+    check_all(&mount.join("during"));
 
     let mut on_new = 0;
     let listed = cluster.xtfs(&["osd", "ls", "--json"]).json();
@@ -47,7 +90,8 @@ fn a_new_osd_grows_a_volume_in_use() {
         let columns = shown["columns"].as_array().unwrap().clone();
         on_new += columns.iter().filter(|column| column["replicas"][0]["osd"] == newest).count();
     }
-    // 120 columns over three targets of one size: 40 are expected; 15 is six standard deviations off.
+    // 120 columns over three targets, of which the new one has most room: more than 40 are expected; 15 is six standard
+    // deviations off.
     assert!(on_new > 15, "{on_new} of 120 columns are on the new OSD");
 }
 
