@@ -1,0 +1,164 @@
+//! Commands: a client's, and the service's own.
+
+use std::time::Duration;
+
+use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId, VolumeId};
+use xtfs_proto::v1;
+use xtfs_replog::Durability;
+
+use super::{Asker, Mrc, OSD_DEADLINE_MAX, TRIES_MAX};
+use crate::encode;
+use crate::service::Call;
+use crate::state::command::{EndSession, Resize, SetAttr, Touch};
+use crate::state::{Action, Answer, Command, Inode};
+
+/// How long a truncation waits for its columns before it is left to the worker (R6).
+const SEAL_WAIT_MAX: Duration = Duration::from_secs(3);
+
+impl Mrc {
+    /// Carries out a command; a refusal of the state is an error here.
+    pub(crate) async fn propose(
+        &self,
+        asker: Asker,
+        volume: VolumeId,
+        action: Action,
+    ) -> Result<(Answer, v1::LogStatus)> {
+        let Asker { caller, origin } = asker;
+        let command = Command { now: self.time.now(), caller, origin, volume, action };
+        let durability = match command.durability() {
+            xtfs_kv::Durability::Process => Durability::Lazy,
+            xtfs_kv::Durability::Synced => Durability::Durable,
+        };
+        let receipt = self.log.propose(command, durability).await?;
+        let log = v1::LogStatus { index: receipt.index, ..self.log_status() };
+        Ok((receipt.reply?, log))
+    }
+
+    /// A command of the service itself.
+    pub(crate) async fn command(&self, volume: VolumeId, action: Action) -> Result<Answer> {
+        Ok(self.propose(Asker::SERVICE, volume, action).await?.0)
+    }
+
+    /// A client's mutation.
+    pub(crate) async fn change(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        action: Action,
+    ) -> Result<(Answer, v1::LogStatus)> {
+        self.propose(call.asker(), volume, action).await
+    }
+
+    pub(crate) async fn change_done(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        action: Action,
+    ) -> Result<v1::DoneReply> {
+        let (_, log) = self.change(call, volume, action).await?;
+        Ok(v1::DoneReply { log: Some(log) })
+    }
+
+    /// A mutation that answers with the inode it made or changed.
+    pub(crate) async fn change_inode(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        action: Action,
+    ) -> Result<v1::InodeReply> {
+        let (inode, log) = self.change_for_inode(call, volume, action).await?;
+        let seen = self.seen(call, volume, &inode).await?;
+        Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+    }
+
+    pub(crate) async fn change_for_inode(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        action: Action,
+    ) -> Result<(Inode, v1::LogStatus)> {
+        let (answer, log) = self.change(call, volume, action).await?;
+        Ok((inode_of(answer)?, log))
+    }
+
+    /// R6: a size that columns must know of gets an epoch, and the columns are sealed with it. A silent
+    /// one does not fail it: it meets the epoch before it serves again.
+    pub(crate) async fn resize(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        mut set: SetAttr,
+        size: u64,
+    ) -> Result<(Inode, v1::LogStatus)> {
+        let mut refused = Error::Unavailable("the file changed too often".into());
+        for _ in 0..TRIES_MAX {
+            let before = self.inode(volume, set.ino)?;
+            let epoch = match before.resize_needs_epoch(size) {
+                true => Some(FileEpoch(self.number().await?)),
+                false => None,
+            };
+            set.size = Some(Resize { size, epoch });
+            let action = Action::SetAttr(set.clone());
+            match self.change(call, volume, action).await {
+                Ok((answer, log)) => {
+                    let inode = inode_of(answer)?;
+                    self.seal_cut(call, volume, &inode).await;
+                    return Ok((inode, log));
+                }
+                Err(Error::Unavailable(why)) => {
+                    refused = Error::Unavailable(why);
+                    // Either data came meanwhile, or a dead writer's file waits for its settlement.
+                    self.settle(volume, set.ino, call.left().min(OSD_DEADLINE_MAX)).await?;
+                }
+                Err(err) => return Err(err),
+            }
+        }
+        Err(refused)
+    }
+
+    /// R6: after a cut, all columns learn of it. One that is silent does not fail the cut.
+    pub(crate) async fn seal_cut(&self, call: &Call, volume: VolumeId, inode: &Inode) {
+        if inode.floor == Floor::NONE {
+            return;
+        }
+        let limit = call.left().min(SEAL_WAIT_MAX);
+        if let Err(err) = self.settle(volume, inode.ino, limit).await {
+            tracing::info!(%volume, ino = %inode.ino, %err, "a cut waits for a column");
+            self.wake.settlement.notify_one();
+        }
+    }
+
+    /// Closed or expired: what it wrote is settled by the worker (R4).
+    pub(crate) async fn end_session(&self, session: SessionId) -> Result<v1::LogStatus> {
+        let epoch = FileEpoch(self.number().await?);
+        let end = Action::EndSession(EndSession { session, epoch });
+        let (_, log) = self.propose(Asker::SERVICE, VolumeId(0), end).await?;
+        self.clocks.forget(session);
+        self.wake.settlement.notify_one();
+        self.wake.deletion.notify_one();
+        Ok(log)
+    }
+
+    /// Moves the atime as the volume's policy says. Nobody waits for more than the log, and nothing
+    /// depends on it.
+    pub(crate) async fn touch(&self, volume: VolumeId, ino: Ino) {
+        let now = self.time.now();
+        let moves = self.view(|view| {
+            let volume = view.volume(volume)?;
+            Ok(volume.atime_moves(&volume.inode(ino)?, now))
+        });
+        if !matches!(moves, Ok(true)) {
+            return;
+        }
+        if let Err(err) = self.command(volume, Action::Read(Touch { ino })).await {
+            tracing::debug!(%volume, %ino, %err, "the atime did not move");
+        }
+    }
+}
+
+fn inode_of(answer: Answer) -> Result<Inode> {
+    match answer {
+        Answer::Inode(inode) => Ok(*inode),
+        other => Err(Error::Internal(format!("a change of an inode answered {other:?}"))),
+    }
+}

@@ -1,0 +1,105 @@
+//! Files that are being written: their columns know more than the state.
+
+use std::time::Duration;
+
+use xtfs_core::{Error, FileEpoch, Ino, Result, Timestamp, VolumeId};
+
+use super::grants::columns;
+use super::{Mrc, OSD_DEADLINE_MAX};
+use crate::extent::together;
+use crate::service::Call;
+use crate::state::command::Settle;
+use crate::state::{Action, Answer, Attributes, Inode};
+
+impl Mrc {
+    /// What applications see of an inode: of a file that is being written, from its columns (R2).
+    pub(crate) async fn seen(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inode: &Inode,
+    ) -> Result<Attributes> {
+        let mut seen = self.seen_all(call, volume, &[inode]).await?;
+        Ok(seen.pop().expect("one for each inode"))
+    }
+
+    /// The same of several, with one request to each target.
+    pub(crate) async fn seen_all(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inodes: &[&Inode],
+    ) -> Result<Vec<Attributes>> {
+        let written = inodes.iter().filter(|inode| inode.writing);
+        let mut wanted = Vec::new();
+        for layout in written.filter_map(|inode| inode.layout.as_ref()) {
+            wanted.extend(self.placed_columns(volume, layout)?);
+        }
+        if wanted.is_empty() {
+            return Ok(inodes.iter().map(|inode| inode.attributes()).collect());
+        }
+        let answers = self.osds.stat(wanted, call.left().min(OSD_DEADLINE_MAX)).await?;
+        let seen = |inode: &&Inode| match &inode.layout {
+            Some(layout) if inode.writing => {
+                let columns = columns(volume, layout);
+                let own: Vec<_> = columns.filter_map(|id| answers.get(&id).copied()).collect();
+                inode.with_columns(&together(inode, layout, &own)).attributes()
+            }
+            _ => inode.attributes(),
+        };
+        Ok(inodes.iter().map(seen).collect())
+    }
+
+    /// Newest mtime of the columns of a file that is being written (R5).
+    pub(crate) async fn columns_mtime(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        ino: Ino,
+    ) -> Result<Option<Timestamp>> {
+        let inode = self.inode(volume, ino)?;
+        let Some(layout) = inode.layout.as_ref().filter(|_| inode.writing) else {
+            return Ok(None);
+        };
+        let wanted = self.placed_columns(volume, layout)?;
+        let answers = self.osds.stat(wanted, call.left().min(OSD_DEADLINE_MAX)).await?;
+        let newest = answers.values().filter_map(|answer| answer.mtime).max();
+        Ok(Some(newest.unwrap_or_default()))
+    }
+
+    /// Seals all columns with the file's epoch and floor, and ends what is pending with what they
+    /// answer (R3, R4, R6). Whether nothing is pending afterwards.
+    pub(crate) async fn settle(&self, volume: VolumeId, ino: Ino, limit: Duration) -> Result<bool> {
+        let until = tokio::time::Instant::now() + limit;
+        loop {
+            let (inode, pending) = self.view(|view| {
+                let volume = view.any_volume(volume)?;
+                Ok((volume.inode(ino)?, volume.pending(ino)?))
+            })?;
+            let Some(layout) = &inode.layout else {
+                return Ok(true);
+            };
+            let sets = self.sets_of(layout)?;
+            let left = until.saturating_duration_since(tokio::time::Instant::now());
+            let answers = self.osds.seal(volume, &inode, layout, &sets, left).await?;
+            let fence = match pending.fence {
+                true => Some(FileEpoch(self.number().await?)),
+                false => None,
+            };
+            let settle = Settle {
+                ino,
+                file_epoch: inode.file_epoch,
+                round: inode.round,
+                sealed: true,
+                columns: Some(together(&inode, layout, &answers)),
+                fence,
+            };
+            match self.command(volume, Action::Settle(settle)).await? {
+                // The cut has reached all columns; now they are to be sealed against the dead writer.
+                Answer::Settled(false) if pending.fence => {}
+                Answer::Settled(all) => return Ok(all),
+                other => return Err(Error::Internal(format!("a settlement answered {other:?}"))),
+            }
+        }
+    }
+}
