@@ -31,6 +31,11 @@ pub(crate) trait Reply: Send + 'static {
     fn ino(&self) -> Option<Ino> {
         None
     }
+
+    /// The same of the data number of its layout.
+    fn data(&self) -> Option<u64> {
+        None
+    }
 }
 
 macro_rules! methods {
@@ -67,11 +72,13 @@ macro_rules! replies {
 }
 
 macro_rules! replies_with_attributes {
-    ($($reply:ident),*) => {$(
+    ($($reply:ident $({ $data:item })?),*) => {$(
         impl Reply for v1::$reply {
             fn log(&self) -> Option<v1::LogStatus> {
                 self.log
             }
+
+            $($data)?
 
             fn ino(&self) -> Option<Ino> {
                 self.attributes.as_ref().map(|attributes| Ino(attributes.ino))
@@ -115,4 +122,12 @@ replies! {
     DoneReply, OpenSessionReply, ReadlinkReply, ReadDirReply, StatfsReply, XattrReply,
     ListXattrReply, PathReply
 }
-replies_with_attributes! { InodeReply, OpenReply, WhereReply }
+replies_with_attributes! {
+    InodeReply,
+    WhereReply,
+    OpenReply {
+        fn data(&self) -> Option<u64> {
+            self.layout.as_ref().map(|layout| layout.data)
+        }
+    }
+}

@@ -73,7 +73,9 @@ struct SentAgain {
 struct Change<M: Method> {
     caller: Caller,
     request: M::Request,
+    /// What the answer named.
     ino: Option<Ino>,
+    data: Option<u64>,
 }
 
 impl fmt::Debug for Mrc {
@@ -92,7 +94,8 @@ impl<M: Method> Kept for Change<M> {
             let request = self.request.clone();
             match mrc.attempt::<M>(&self.caller, request, number, mrc.attempt_max()).await {
                 Ok(reply) => {
-                    let vanished = self.ino.filter(|_| reply.ino() != self.ino);
+                    let moved = self.data.is_some() && reply.data() != self.data;
+                    let vanished = self.ino.filter(|_| moved || reply.ino() != self.ino);
                     Ok(SentAgain { log: reply.log(), vanished })
                 }
                 Err(err) if err.is_retryable() => Err(err),
@@ -238,7 +241,8 @@ impl Mrc {
             };
             match attempt.await {
                 Ok(reply) => {
-                    let change = Change::<M> { caller: caller.clone(), request, ino: reply.ino() };
+                    let (ino, data) = (reply.ino(), reply.data());
+                    let change = Change::<M> { caller: caller.clone(), request, ino, data };
                     numbered.answered(reply.log(), Arc::new(change));
                     return Ok(reply);
                 }
