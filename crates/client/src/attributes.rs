@@ -213,6 +213,7 @@ impl SetAttr {
             atime_now: self.atime == Some(SetTime::Now),
             mtime_ns: instant(self.mtime),
             mtime_now: self.mtime == Some(SetTime::Now),
+            report: None,
             by_handle: self.by_handle,
             kill_suid_sgid: self.kill_suid_sgid,
         }

@@ -1,22 +1,21 @@
 //! An open file.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use xtfs_core::{Error, FileEpoch, Ino, Result, Timestamp};
+use xtfs_core::{Error, Ino, Result};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::file_state::FileState;
-use crate::io::ColumnWritten;
 use crate::method;
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
+use crate::report::Report;
 
 /// Longer writes are done part by part.
 const WRITE_BYTES_MAX: usize = 16 << 20;
@@ -46,21 +45,11 @@ pub struct OpenFile {
     flags: OpenFlags,
     /// A file that existed was emptied: closing it syncs, so that a power cut leaves no hole.
     emptied: bool,
+    /// What this handle wrote.
     report: Mutex<Report>,
     /// Failures of the file that this handle has told.
     told: Mutex<u64>,
     released: AtomicBool,
-}
-
-/// What the handle wrote, rule R3.
-#[derive(Clone, Debug, Default)]
-struct Report {
-    file_epoch: FileEpoch,
-    end: u64,
-    mtime: Timestamp,
-    columns: BTreeMap<u16, (u64, u64)>,
-    /// Parts of it were written under different epochs, or may have been written unseen.
-    mixed: bool,
 }
 
 impl OpenFile {
@@ -133,10 +122,13 @@ impl OpenFile {
             let written = self.mount.write(&self.state, at, &part, mtime).await;
             let end = at.saturating_add(part.len() as u64);
             match written {
-                Ok(columns) => self.report.lock().add(end, mtime, &columns),
+                Ok(columns) => {
+                    self.state.report.lock().add(end, mtime, &columns);
+                    self.report.lock().add(end, mtime, &columns);
+                }
                 Err(err) => {
-                    // Some columns may have it: the MRC has to ask them.
-                    self.report.lock().mixed = true;
+                    self.state.report.lock().doubt();
+                    self.report.lock().doubt();
                     return Err(err);
                 }
             }
@@ -194,9 +186,7 @@ impl OpenFile {
     }
 
     pub async fn attributes(&self, caller: &Caller) -> Result<Attributes> {
-        let (volume, ino) = (self.mount.mrc.volume.0, self.ino().0);
-        let request = v1::InodeRequest { header: None, volume, ino };
-        required(self.mount.mrc.ask::<method::GetAttr>(caller, request).await?.attributes)
+        self.mount.getattr(caller, self.ino(), Some(&self.state), self.mount.deadline()).await
     }
 
     fn check(&self) -> Result<()> {
@@ -236,67 +226,5 @@ impl Drop for OpenFile {
             let close = self.close();
             self.mount.closing.spawn_on(close, &self.mount.runtime);
         }
-    }
-}
-
-impl Report {
-    fn add(&mut self, end: u64, mtime: Timestamp, columns: &[ColumnWritten]) {
-        for written in columns {
-            if self.columns.is_empty() {
-                self.file_epoch = written.file_epoch;
-            }
-            self.mixed |= self.file_epoch != written.file_epoch;
-            let column = self.columns.entry(written.column.0).or_default();
-            // Answers may have overtaken each other.
-            column.0 = column.0.max(written.length);
-            column.1 = column.1.max(written.allocated);
-        }
-        self.end = self.end.max(end);
-        self.mtime = self.mtime.max(mtime);
-    }
-
-    fn is_some(&self) -> bool {
-        self.mixed || !self.columns.is_empty()
-    }
-
-    fn to_wire(&self) -> Option<v1::WriteReport> {
-        if !self.is_some() {
-            return None;
-        }
-        let columns = self.columns.iter().map(|(index, (length, allocated))| v1::ColumnReport {
-            index: (*index).into(),
-            length: *length,
-            allocated: *allocated,
-        });
-        Some(v1::WriteReport {
-            // No epoch is zero: such a report is not trusted, and the columns are asked.
-            file_epoch: if self.mixed { 0 } else { self.file_epoch.0 },
-            end: self.end,
-            mtime_ns: self.mtime.0,
-            columns: columns.collect(),
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use xtfs_core::ColumnIndex;
-
-    fn written(file_epoch: u64) -> ColumnWritten {
-        let file_epoch = FileEpoch(file_epoch);
-        ColumnWritten { column: ColumnIndex(0), length: 10, allocated: 4096, file_epoch }
-    }
-
-    #[test]
-    fn r3_a_report_over_two_epochs_is_not_to_be_trusted() {
-        let mut report = Report::default();
-        assert_eq!(report.to_wire(), None);
-        report.add(10, Timestamp(5), &[written(3)]);
-        report.add(8, Timestamp(4), &[written(3)]);
-        let wire = report.to_wire().unwrap();
-        assert_eq!((wire.file_epoch, wire.end, wire.mtime_ns), (3, 10, 5));
-        report.add(20, Timestamp(6), &[written(4)]);
-        assert_eq!(report.to_wire().unwrap().file_epoch, 0);
     }
 }

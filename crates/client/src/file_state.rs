@@ -12,6 +12,7 @@ use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
 use crate::layout::FileLayout;
+use crate::report::Report;
 
 /// A capability is renewed when this much of its time is left, so that it does not run out on the
 /// way, nor by the difference of clocks.
@@ -28,6 +29,8 @@ pub(crate) struct FileState {
     pub(crate) appending: tokio::sync::Mutex<()>,
     /// Held by whoever fetches new rights.
     pub(crate) renewing: tokio::sync::Mutex<()>,
+    /// What all handles wrote, also those that are being closed.
+    pub(crate) report: Mutex<Report>,
     inner: Mutex<Inner>,
 }
 
@@ -98,6 +101,7 @@ impl FileState {
             writing: tokio::sync::RwLock::default(),
             appending: tokio::sync::Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
+            report: Mutex::default(),
             inner: Mutex::default(),
         }
     }

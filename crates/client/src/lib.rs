@@ -15,6 +15,7 @@ mod mrc_clock;
 mod osd_link;
 mod osds;
 mod positions;
+mod report;
 mod retry;
 mod session;
 mod spec;

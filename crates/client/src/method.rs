@@ -91,7 +91,7 @@ methods! {
     OpenSession = open_session(OpenSessionRequest) -> OpenSessionReply;
     CloseSession = close_session(CloseSessionRequest) -> DoneReply;
     Lookup = lookup(LookupRequest) -> InodeReply;
-    GetAttr = get_attr(InodeRequest) -> InodeReply;
+    GetAttr = get_attr(GetAttrRequest) -> InodeReply;
     SetAttr = set_attr(SetAttrRequest) -> InodeReply;
     Mknod = mknod(MknodRequest) -> InodeReply;
     Mkdir = mkdir(MkdirRequest) -> InodeReply;

@@ -8,9 +8,11 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use xtfs_core::{Error, Result};
+use xtfs_core::{Error, Ino, Result};
 use xtfs_proto::v1;
 
+use crate::Caller;
+use crate::attributes::{Attributes, required};
 use crate::file_state::{FileState, FileTable, Rights};
 use crate::method;
 use crate::mrc::{ITSELF, Mrc};
@@ -96,11 +98,24 @@ impl Mount {
         Ok(if granted { file.last_rights() } else { None })
     }
 
-    /// The file's size and times, as the MRC settles them.
+    /// `file`: what this mount knows of the inode, if it has it open.
+    pub(crate) async fn getattr(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        file: Option<&FileState>,
+        deadline: Instant,
+    ) -> Result<Attributes> {
+        let report = file.and_then(|file| file.report.lock().to_wire());
+        let request =
+            v1::GetAttrRequest { header: None, volume: self.mrc.volume.0, ino: ino.0, report };
+        let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline);
+        required(reply.await?.attributes)
+    }
+
+    /// The file's size, as the MRC settles it.
     pub(crate) async fn size(&self, file: &FileState, deadline: Instant) -> Result<u64> {
-        let request = v1::InodeRequest { header: None, volume: self.mrc.volume.0, ino: file.ino.0 };
-        let reply = self.mrc.ask_until::<method::GetAttr>(&ITSELF, request, deadline);
-        Ok(crate::attributes::required(reply.await?.attributes)?.size)
+        Ok(self.getattr(&ITSELF, file.ino, Some(file), deadline).await?.size)
     }
 
     pub(crate) fn retry(deadline: Instant) -> Retry {

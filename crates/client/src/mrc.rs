@@ -327,7 +327,8 @@ impl Mrc {
     }
 
     async fn send_lost_again(&self) -> Result<()> {
-        let probe = v1::InodeRequest { header: None, volume: self.volume.0, ino: Ino::ROOT.0 };
+        let (volume, ino) = (self.volume.0, Ino::ROOT.0);
+        let probe = v1::GetAttrRequest { volume, ino, ..Default::default() };
         let probe =
             self.attempt::<method::GetAttr>(&ITSELF, probe, RequestNumber(0), self.attempt_max());
         probe.await?;

@@ -68,20 +68,21 @@ impl Volume {
     }
 
     pub async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
-        let request = self.inode(ino);
-        required(self.mount.mrc.ask::<method::GetAttr>(caller, request).await?.attributes)
+        let file = self.mount.files.find(ino);
+        self.mount.getattr(caller, ino, file.as_deref(), self.mount.deadline()).await
     }
 
     pub async fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attributes> {
         self.writable()?;
-        let request = set.to_wire(self.id(), ino);
+        let file = self.mount.files.find(ino);
+        let report = file.as_ref().and_then(|file| file.report.lock().to_wire());
+        let request = v1::SetAttrRequest { report, ..set.to_wire(self.id(), ino) };
         let Some(size) = set.size else {
             return required(
                 self.mount.mrc.change::<method::SetAttr>(caller, request).await?.attributes,
             );
         };
         let deadline = self.mount.deadline();
-        let file = self.mount.files.find(ino);
         // No write of ours may be on its way: it would be refused as one of an older epoch, and
         // be sent again with the new one, beyond the new end.
         let _alone = match &file {

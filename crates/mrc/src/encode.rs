@@ -1,8 +1,9 @@
 //! The state's types on the wire.
 
-use xtfs_core::{Error, Result, StripeLayout};
+use xtfs_core::{ColumnIndex, Error, FileEpoch, Result, StripeLayout, Timestamp};
 use xtfs_proto::v1;
 
+use crate::state::command::WriteReport;
 use crate::state::inode::{Member, MemberState, ReplicaSet};
 use crate::state::volume::{Atime, Usage};
 use crate::state::{Attributes, FileKind, Volume, VolumePolicy};
@@ -101,4 +102,18 @@ fn member(member: &Member) -> v1::Member {
         MemberState::Syncing => v1::MemberState::Syncing,
     };
     v1::Member { target: member.target.to_wire().into(), state: state.into() }
+}
+
+pub(crate) fn write_report(wire: v1::WriteReport) -> Result<WriteReport> {
+    let column = |column: v1::ColumnReport| {
+        let index = u16::try_from(column.index)
+            .map_err(|_| Error::Invalid(format!("column index {}", column.index)))?;
+        Ok((ColumnIndex(index), column.allocated))
+    };
+    Ok(WriteReport {
+        file_epoch: FileEpoch(wire.file_epoch),
+        end: wire.end,
+        mtime: Timestamp(wire.mtime_ns),
+        allocated: wire.columns.into_iter().map(column).collect::<Result<_>>()?,
+    })
 }

@@ -87,6 +87,7 @@ headed!(
     CreateVolumeRequest,
     DeleteVolumeRequest,
     GetXattrRequest,
+    GetAttrRequest,
     InodeRequest,
     LinkRequest,
     ListVolumesRequest,
@@ -156,7 +157,7 @@ impl v1::mrc_server::Mrc for Service {
         self.serve(r, ops::lookup).await
     }
 
-    async fn get_attr(&self, r: Request<v1::InodeRequest>) -> Reply<v1::InodeReply> {
+    async fn get_attr(&self, r: Request<v1::GetAttrRequest>) -> Reply<v1::InodeReply> {
         self.serve(r, ops::get_attr).await
     }
 

@@ -8,7 +8,7 @@ use super::grants::columns;
 use super::{Mrc, OSD_DEADLINE_MAX};
 use crate::extent::together;
 use crate::service::Call;
-use crate::state::command::Settle;
+use crate::state::command::{Settle, WriteReport};
 use crate::state::{Action, Answer, Attributes, Inode};
 
 impl Mrc {
@@ -21,6 +21,22 @@ impl Mrc {
     ) -> Result<Attributes> {
         let mut seen = self.seen_all(call, volume, &[inode]).await?;
         Ok(seen.pop().expect("one for each inode"))
+    }
+
+    /// The same for a client that says what it wrote.
+    pub(crate) async fn seen_by_writer(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inode: &Inode,
+        report: Option<&WriteReport>,
+    ) -> Result<Attributes> {
+        match report {
+            Some(report) if inode.is_told_by(call.header.session, report) => {
+                Ok(inode.with_report(report).attributes())
+            }
+            _ => self.seen(call, volume, inode).await,
+        }
     }
 
     /// The same of several, with one request to each target.
@@ -56,8 +72,12 @@ impl Mrc {
         call: &Call,
         volume: VolumeId,
         ino: Ino,
+        report: Option<&WriteReport>,
     ) -> Result<Option<Timestamp>> {
         let inode = self.inode(volume, ino)?;
+        if let Some(report) = report.filter(|it| inode.is_told_by(call.header.session, it)) {
+            return Ok(Some(report.mtime));
+        }
         let Some(layout) = inode.layout.as_ref().filter(|_| inode.writing) else {
             return Ok(None);
         };

@@ -29,12 +29,13 @@ pub(crate) async fn lookup(
 pub(crate) async fn get_attr(
     mrc: Arc<Mrc>,
     call: Call,
-    request: v1::InodeRequest,
+    request: v1::GetAttrRequest,
 ) -> Result<v1::InodeReply> {
     let log = mrc.barrier(&call).await?;
     let volume = VolumeId(request.volume);
+    let report = request.report.map(encode::write_report).transpose()?;
     let inode = mrc.inode(volume, Ino(request.ino))?;
-    let seen = mrc.seen(&call, volume, &inode).await?;
+    let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
 }
 
@@ -71,14 +72,15 @@ pub(crate) async fn set_attr(
         kill_set_ids: request.kill_suid_sgid,
         columns_mtime: None,
     };
+    let report = request.report.map(encode::write_report).transpose()?;
     if set.mtime.is_some() {
-        set.columns_mtime = mrc.columns_mtime(&call, volume, ino).await?;
+        set.columns_mtime = mrc.columns_mtime(&call, volume, ino, report.as_ref()).await?;
     }
     let (inode, log) = match request.size {
         None => mrc.change_for_inode(&call, volume, Action::SetAttr(set)).await?,
         Some(size) => mrc.resize(&call, volume, set, size).await?,
     };
-    let seen = mrc.seen(&call, volume, &inode).await?;
+    let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
 }
 

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use xtfs_core::access::Identity;
-use xtfs_core::{ColumnIndex, Error, FileEpoch, Ino, Result, Timestamp, VolumeId};
+use xtfs_core::{Error, FileEpoch, Ino, Result, VolumeId};
 use xtfs_proto::v1;
 
 use crate::encode;
 use crate::mrc::{Mrc, OSD_DEADLINE_MAX, TRIES_MAX};
 use crate::service::Call;
-use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report, WriteReport};
+use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report};
 use crate::state::{Action, Answer, FileKind, Inode, Layout};
 
 pub(crate) async fn create(
@@ -105,7 +105,7 @@ pub(crate) async fn close(
     call: Call,
     request: v1::CloseRequest,
 ) -> Result<v1::DoneReply> {
-    let report = request.report.map(report_from).transpose()?;
+    let report = request.report.map(encode::write_report).transpose()?;
     let action = Action::Close(Close { ino: Ino(request.ino), write: request.write, report });
     let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
     if request.write {
@@ -122,7 +122,7 @@ pub(crate) async fn sync(
     request: v1::SyncMetadataRequest,
 ) -> Result<v1::DoneReply> {
     if let Some(report) = request.report {
-        let report = Report { ino: Ino(request.ino), report: report_from(report)? };
+        let report = Report { ino: Ino(request.ino), report: encode::write_report(report)? };
         mrc.change_done(&call, VolumeId(request.volume), Action::Report(report)).await?;
     }
     let log = mrc.sync().await?;
@@ -236,19 +236,5 @@ fn granted(
         layout: Some(mrc.file_layout(layout)?),
         grant: Some(mrc.grant(call.header.session, volume, inode, layout, write)?),
         ..Default::default()
-    })
-}
-
-fn report_from(wire: v1::WriteReport) -> Result<WriteReport> {
-    let column = |column: v1::ColumnReport| {
-        let index = u16::try_from(column.index)
-            .map_err(|_| Error::Invalid(format!("column index {}", column.index)))?;
-        Ok((ColumnIndex(index), column.allocated))
-    };
-    Ok(WriteReport {
-        file_epoch: FileEpoch(wire.file_epoch),
-        end: wire.end,
-        mtime: Timestamp(wire.mtime_ns),
-        allocated: wire.columns.into_iter().map(column).collect::<Result<_>>()?,
     })
 }

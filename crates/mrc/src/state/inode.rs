@@ -7,6 +7,8 @@ use xtfs_core::{
     StripeLayout, TargetId, Timestamp,
 };
 
+use super::command::WriteReport;
+
 /// What `stat` says of the size of a directory.
 pub const DIRECTORY_SIZE: u64 = 4096;
 
@@ -206,6 +208,26 @@ impl Inode {
         if let Some(mtime) = columns.mtime {
             seen.written_at(mtime);
         }
+        seen
+    }
+
+    /// R3: whether `report` of `session` says all that the columns know, as nobody else has written since the last
+    /// settlement.
+    pub fn is_told_by(&self, session: SessionId, report: &WriteReport) -> bool {
+        let alone = self.writing && !self.dirty && self.writer == Some(session);
+        alone && report.file_epoch == self.file_epoch
+    }
+
+    /// With what its only writer wrote under the current epoch.
+    pub fn with_report(&self, report: &WriteReport) -> Inode {
+        let mut seen = self.clone();
+        seen.size = seen.size.max(report.end);
+        for (column, allocated) in &report.allocated {
+            if let Some(known) = seen.allocated.get_mut(usize::from(column.0)) {
+                *known = *allocated;
+            }
+        }
+        seen.written_at(report.mtime);
         seen
     }
 

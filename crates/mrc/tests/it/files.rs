@@ -122,6 +122,28 @@ async fn an_open_with_truncate_gives_a_capability_over_the_empty_file() {
 }
 
 #[tokio::test]
+async fn r3_the_only_writer_is_believed_without_asking_a_column() {
+    let world = World::start(2, 20).await;
+    let (client, other) = (world.mount(2).await, world.mount(2).await);
+    let opened = client.create("a").await.unwrap();
+    let file = ino(&opened);
+    for (target, _) in columns(client.volume, &opened) {
+        world.silence(target, true);
+    }
+    let told = report(&opened, 70, 5_000_000_000_000_000_000);
+    let seen = client.stat_telling(file, told.clone()).await.unwrap();
+    assert_eq!((seen.size, seen.mtime_ns), (70, 5_000_000_000_000_000_000));
+    // Of another epoch, of another session, or beside a second writer it says nothing.
+    let mut old = told.clone().unwrap();
+    old.file_epoch = 0;
+    assert!(client.stat_telling(file, Some(old)).await.unwrap_err().is_retryable());
+    assert!(other.stat_telling(file, told.clone()).await.unwrap_err().is_retryable());
+    // The open itself wants to tell the size.
+    other.open(file, true, false).await.unwrap_err();
+    assert!(client.stat_telling(file, told).await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
 async fn p2_an_open_that_is_repeated_does_not_cut_what_was_written_since() {
     let world = World::start(2, 20).await;
     let client = world.mount(2).await;

@@ -294,7 +294,17 @@ impl Client {
     }
 
     pub(crate) async fn stat(&self, ino: u64) -> Result<v1::Attributes> {
-        let request = v1::InodeRequest { header: self.plain(), volume: self.volume, ino };
+        self.stat_telling(ino, None).await
+    }
+
+    /// What a client that writes the file itself asks.
+    pub(crate) async fn stat_telling(
+        &self,
+        ino: u64,
+        report: Option<v1::WriteReport>,
+    ) -> Result<v1::Attributes> {
+        let (header, volume) = (self.plain(), self.volume);
+        let request = v1::GetAttrRequest { header, volume, ino, report };
         let reply = call(WAIT_MAX, self.mrc.clone().get_attr(request)).await?;
         Ok(reply.attributes.unwrap())
     }

@@ -17,7 +17,7 @@ pub(super) fn close(change: &mut Change<'_, '_>, close: &Close) -> Result<Answer
     change.put_opens(close.ino, session, opens)?;
     if close.write {
         if let Some(report) = &close.report {
-            believe(change, &mut inode, report);
+            believe(&mut inode, report);
         }
         if !change.rows().is_written(close.ino)? {
             last_writer_closed(change, &mut inode)?;
@@ -34,26 +34,20 @@ pub(super) fn report(change: &mut Change<'_, '_>, report: &Report) -> Result<Ans
         return Err(Error::Invalid(format!("inode {} is not open for writing", report.ino)));
     }
     let mut inode = change.rows().inode(report.ino)?;
-    believe(change, &mut inode, &report.report);
+    believe(&mut inode, &report.report);
     change.put_inode(&inode)?;
     Ok(Answer::Inode(Box::new(inode)))
 }
 
 /// Takes over what was written under the current epoch. What was written under an older one may have
 /// been cut since: only the columns know.
-fn believe(change: &Change<'_, '_>, inode: &mut Inode, report: &WriteReport) {
-    if report.file_epoch != inode.file_epoch {
+fn believe(inode: &mut Inode, report: &WriteReport) {
+    if report.file_epoch == inode.file_epoch {
+        *inode = inode.with_report(report);
+        inode.change += 1;
+    } else {
         inode.dirty = true;
-        return;
     }
-    inode.size = inode.size.max(report.end);
-    for (column, allocated) in &report.allocated {
-        if let Some(known) = inode.allocated.get_mut(usize::from(column.0)) {
-            *known = *allocated;
-        }
-    }
-    change.touch(inode);
-    inode.written_at(report.mtime);
 }
 
 fn last_writer_closed(change: &mut Change<'_, '_>, inode: &mut Inode) -> Result<()> {

@@ -20,6 +20,9 @@ pub(super) fn settle(change: &mut Change<'_, '_>, settle: &Settle) -> Result<Ans
     if settle.sealed && pending.seal {
         inode.floor = Floor::NONE;
         pending.seal = pending.fence;
+        if let Some(columns) = &settle.columns {
+            inode.allocated.clone_from(&columns.allocated);
+        }
     }
     if let Some(epoch) = settle.fence.filter(|_| settle.sealed && pending.fence) {
         inode.file_epoch = raised(inode.file_epoch, epoch);
