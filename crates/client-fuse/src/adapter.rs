@@ -3,10 +3,13 @@
 //! A callback runs on an event thread: it takes apart what the kernel asked and hands over to a task on the runtime.
 //! A task that panics drops its reply, and fuser answers a dropped reply with EIO: the mount goes on.
 
+mod answer;
 mod convert;
 mod directory;
 mod filesystem;
 mod handles;
+mod listing;
+mod request;
 mod session;
 
 use std::sync::Arc;

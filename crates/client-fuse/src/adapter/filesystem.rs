@@ -5,51 +5,28 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileAttr, FileHandle, Filesystem, FopenFlags, Generation,
-    INodeNo, KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig,
+    LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
+    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
+    WriteFlags,
 };
-use xtfs_client::{
-    Attributes, Caller, CreateNode, DirectoryEntry, FileKind, RenameFlags, SetAttr, Statfs,
-    XattrMode,
-};
+use xtfs_client::{Caller, CreateNode, RenameFlags, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
 use super::Shared;
-use super::convert::{file_attr, file_type, node_kind, open_flags, set_time};
-use super::directory::Listing;
+use super::answer::{Answer, Opened, Xattr};
+use super::convert::{node_kind, open_flags, set_time};
+use super::listing::{List, Listed};
+use super::request::Write;
 use super::session;
-
-/// Nothing is kept that another client could change.
-const NOT_KEPT: Duration = Duration::ZERO;
-/// Blocks that statfs(2) counts in.
-const STATFS_BLOCK: u32 = 4096;
 
 #[derive(Debug)]
 pub(super) struct Adapter {
     pub(super) shared: Arc<Shared>,
-}
-
-/// A reply of fuser that takes a `T` or an error.
-trait Answer<T>: Send + 'static {
-    fn answer(self, shared: &Shared, result: Result<T, Errno>);
-}
-
-/// An open file and how the kernel is to treat it.
-struct Opened {
-    number: u64,
-    flags: FopenFlags,
-}
-
-/// An extended attribute, or a list of names, and how much of it the caller takes; zero: only its length.
-struct Xattr {
-    value: Bytes,
-    size_max: u32,
 }
 
 impl Adapter {
@@ -75,104 +52,6 @@ impl Adapter {
     fn ino(&self, node: INodeNo) -> Ino {
         Ino(self.shared.swap_root(node.0))
     }
-}
-
-impl Shared {
-    fn attr(&self, attributes: &Attributes) -> FileAttr {
-        self.handles.seen(attributes);
-        file_attr(self.swap_root(attributes.ino.0), attributes)
-    }
-
-    /// A look-up; of "." and ".." only for NFS handles, whose user has no right to be checked here.
-    async fn lookup(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attributes> {
-        match name {
-            b"." => self.volume.getattr(&Caller::ROOT, parent).await,
-            b".." if parent == self.volume.root() => {
-                self.volume.getattr(&Caller::ROOT, parent).await
-            }
-            b".." => {
-                let page = self.volume.readdir(&Caller::ROOT, parent, 0, 1, false).await?;
-                self.volume.getattr(&Caller::ROOT, page.parent).await
-            }
-            name => self.volume.lookup(caller, parent, name).await,
-        }
-    }
-
-    /// What a user wrote or cut is no program of its owner any more.
-    async fn strip_privileges(&self, caller: &Caller, ino: Ino) -> Result<()> {
-        let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
-        let attributes = self.volume.setattr(caller, ino, &set).await?;
-        self.handles.seen(&attributes);
-        Ok(())
-    }
-
-    /// Registers an open file and says how the kernel is to treat it.
-    async fn opened(
-        &self,
-        caller: &Caller,
-        file: Arc<xtfs_client::OpenFile>,
-        flags: xtfs_client::OpenFlags,
-    ) -> Result<Opened> {
-        // fuser hides the kernel's wish. If it fails, the dropped file closes itself.
-        if flags.truncate && caller.uid != 0 && self.handles.is_privileged(file.ino()) {
-            self.strip_privileges(caller, file.ino()).await?;
-        }
-        let mut treat = FopenFlags::empty();
-        if self.settings.direct_io {
-            treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
-        }
-        if !flags.write {
-            // Nothing to flush.
-            treat |= FopenFlags::FOPEN_NOFLUSH;
-        }
-        Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
-    }
-
-    async fn setattr(
-        &self,
-        caller: &Caller,
-        ino: Ino,
-        mut set: SetAttr,
-        handle: Option<u64>,
-    ) -> Result<Attributes> {
-        if set.is_empty() {
-            return self.volume.getattr(caller, ino).await;
-        }
-        // fuser hides whether the kernel wants suid and sgid cleared; the MRC does it by itself for a change of owner and
-        // for a truncation by a user.
-        set.by_handle = match handle {
-            Some(number) => self.handles.file(number).is_ok_and(|handle| handle.write),
-            None => false,
-        };
-        self.volume.setattr(caller, ino, &set).await
-    }
-
-    async fn write(&self, caller: &Caller, write: Write) -> Result<u32> {
-        let len = u32::try_from(write.data.len()).map_err(|_| Error::FileTooLarge)?;
-        let handle = self.handles.file(write.handle)?;
-        if write.flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
-            && self.handles.is_privileged(write.ino)
-        {
-            self.strip_privileges(caller, write.ino).await?;
-        }
-        // Pages that were stored to through mmap belong where they are, whatever the flags of the handle.
-        let from_cache = write.flags.contains(WriteFlags::FUSE_WRITE_CACHE);
-        if write.append && !from_cache {
-            handle.file.append(write.data).await?;
-        } else {
-            handle.file.write(write.offset, write.data).await?;
-        }
-        Ok(len)
-    }
-}
-
-struct Write {
-    ino: Ino,
-    handle: u64,
-    offset: u64,
-    append: bool,
-    flags: WriteFlags,
-    data: Bytes,
 }
 
 impl Filesystem for Adapter {
@@ -619,206 +498,4 @@ impl Filesystem for Adapter {
 
 fn copied(name: &OsStr) -> Bytes {
     Bytes::copy_from_slice(name.as_bytes())
-}
-
-/// A reply that is filled entry by entry.
-struct List<R> {
-    shared: Arc<Shared>,
-    reply: R,
-}
-
-/// A filled reply, and why there is no more in it.
-struct Listed<R> {
-    reply: R,
-    result: Result<(), Errno>,
-}
-
-impl<R> List<R>
-where
-    Self: Listing,
-{
-    async fn fill(
-        &mut self,
-        shared: &Shared,
-        caller: &Caller,
-        handle: FileHandle,
-        offset: u64,
-    ) -> Result<()> {
-        let directory = shared.handles.directory(handle.0)?;
-        directory.list(&shared.volume, caller, offset, self).await
-    }
-}
-
-impl Listing for List<ReplyDirectory> {
-    const PLUS: bool = false;
-
-    fn dot(&mut self, ino: Ino, offset: u64, name: &str) -> bool {
-        let ino = INodeNo(self.shared.swap_root(ino.0));
-        self.reply.add(ino, offset, fuser::FileType::Directory, name)
-    }
-
-    fn entry(&mut self, entry: &DirectoryEntry, offset: u64) -> bool {
-        let ino = INodeNo(self.shared.swap_root(entry.ino.0));
-        self.reply.add(ino, offset, file_type(entry.kind), OsStr::from_bytes(&entry.name))
-    }
-}
-
-impl Listing for List<ReplyDirectoryPlus> {
-    const PLUS: bool = true;
-
-    fn dot(&mut self, ino: Ino, offset: u64, name: &str) -> bool {
-        // The kernel takes only number and kind.
-        let attributes = Attributes {
-            ino,
-            generation: 0,
-            kind: FileKind::Directory,
-            mode: 0o755,
-            uid: 0,
-            gid: 0,
-            nlink: 2,
-            size: 0,
-            allocated: 0,
-            atime: xtfs_core::Timestamp(0),
-            mtime: xtfs_core::Timestamp(0),
-            ctime: xtfs_core::Timestamp(0),
-            btime: xtfs_core::Timestamp(0),
-            change: 0,
-            rdev: 0,
-            stripe_size: 0,
-        };
-        let attr = self.shared.attr(&attributes);
-        self.reply.add(attr.ino, offset, name, &NOT_KEPT, &attr, Generation(0))
-    }
-
-    fn entry(&mut self, entry: &DirectoryEntry, offset: u64) -> bool {
-        // Gone since the page was made.
-        let Some(attributes) = &entry.attributes else { return false };
-        let attr = self.shared.attr(attributes);
-        let name = OsStr::from_bytes(&entry.name);
-        let generation = Generation(attributes.generation);
-        self.reply.add(attr.ino, offset, name, &NOT_KEPT, &attr, generation)
-    }
-}
-
-impl Answer<Listed<ReplyDirectory>> for () {
-    fn answer(self, _shared: &Shared, listed: Result<Listed<ReplyDirectory>, Errno>) {
-        match listed {
-            Ok(Listed { reply, result: Ok(()) }) => reply.ok(),
-            Ok(Listed { reply, result: Err(errno) }) => reply.error(errno),
-            Err(_) => unreachable!("the listing carries its error"),
-        }
-    }
-}
-
-impl Answer<Listed<ReplyDirectoryPlus>> for () {
-    fn answer(self, _shared: &Shared, listed: Result<Listed<ReplyDirectoryPlus>, Errno>) {
-        match listed {
-            Ok(Listed { reply, result: Ok(()) }) => reply.ok(),
-            Ok(Listed { reply, result: Err(errno) }) => reply.error(errno),
-            Err(_) => unreachable!("the listing carries its error"),
-        }
-    }
-}
-
-impl Answer<Attributes> for ReplyEntry {
-    fn answer(self, shared: &Shared, result: Result<Attributes, Errno>) {
-        match result {
-            Ok(attributes) => {
-                let generation = Generation(attributes.generation);
-                self.entry(&NOT_KEPT, &shared.attr(&attributes), generation);
-            }
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<Attributes> for ReplyAttr {
-    fn answer(self, shared: &Shared, result: Result<Attributes, Errno>) {
-        match result {
-            Ok(attributes) => self.attr(&NOT_KEPT, &shared.attr(&attributes)),
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<(Attributes, Opened)> for ReplyCreate {
-    fn answer(self, shared: &Shared, result: Result<(Attributes, Opened), Errno>) {
-        match result {
-            Ok((attributes, opened)) => {
-                let attr = shared.attr(&attributes);
-                let generation = Generation(attributes.generation);
-                let handle = FileHandle(opened.number);
-                self.created(&NOT_KEPT, &attr, generation, handle, opened.flags);
-            }
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<Opened> for ReplyOpen {
-    fn answer(self, _shared: &Shared, result: Result<Opened, Errno>) {
-        match result {
-            Ok(opened) => self.opened(FileHandle(opened.number), opened.flags),
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<Bytes> for ReplyData {
-    fn answer(self, _shared: &Shared, result: Result<Bytes, Errno>) {
-        match result {
-            Ok(data) => self.data(&data),
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<u32> for ReplyWrite {
-    fn answer(self, _shared: &Shared, result: Result<u32, Errno>) {
-        match result {
-            Ok(len) => self.written(len),
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<()> for ReplyEmpty {
-    fn answer(self, _shared: &Shared, result: Result<(), Errno>) {
-        match result {
-            Ok(()) => self.ok(),
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<Xattr> for ReplyXattr {
-    fn answer(self, _shared: &Shared, result: Result<Xattr, Errno>) {
-        match result {
-            Ok(Xattr { value, size_max }) => match u32::try_from(value.len()) {
-                Ok(len) if size_max == 0 => self.size(len),
-                Ok(len) if len <= size_max => self.data(&value),
-                _ => self.error(Errno::ERANGE),
-            },
-            Err(errno) => self.error(errno),
-        }
-    }
-}
-
-impl Answer<Statfs> for ReplyStatfs {
-    fn answer(self, _shared: &Shared, result: Result<Statfs, Errno>) {
-        let blocks = |bytes: u64| bytes / u64::from(STATFS_BLOCK);
-        match result {
-            Ok(of) => self.statfs(
-                blocks(of.total_bytes),
-                blocks(of.free_bytes),
-                blocks(of.available_bytes),
-                of.files.saturating_add(of.files_free),
-                of.files_free,
-                STATFS_BLOCK,
-                of.name_max,
-                STATFS_BLOCK,
-            ),
-            Err(errno) => self.error(errno),
-        }
-    }
 }

@@ -1,0 +1,115 @@
+//! What requests come to: calls of the client library.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use fuser::{FileAttr, FopenFlags, WriteFlags};
+use xtfs_client::{Attributes, Caller, SetAttr};
+use xtfs_core::{Error, Ino, Result};
+
+use super::Shared;
+use super::answer::Opened;
+use super::convert::file_attr;
+
+pub(super) struct Write {
+    pub(super) ino: Ino,
+    pub(super) handle: u64,
+    pub(super) offset: u64,
+    pub(super) append: bool,
+    pub(super) flags: WriteFlags,
+    pub(super) data: Bytes,
+}
+
+impl Shared {
+    pub(super) fn attr(&self, attributes: &Attributes) -> FileAttr {
+        self.handles.seen(attributes);
+        file_attr(self.swap_root(attributes.ino.0), attributes)
+    }
+
+    /// A look-up; of "." and ".." only for NFS handles, whose user has no right to be checked here.
+    pub(super) async fn lookup(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        name: &[u8],
+    ) -> Result<Attributes> {
+        match name {
+            b"." => self.volume.getattr(&Caller::ROOT, parent).await,
+            b".." if parent == self.volume.root() => {
+                self.volume.getattr(&Caller::ROOT, parent).await
+            }
+            b".." => {
+                let page = self.volume.readdir(&Caller::ROOT, parent, 0, 1, false).await?;
+                self.volume.getattr(&Caller::ROOT, page.parent).await
+            }
+            name => self.volume.lookup(caller, parent, name).await,
+        }
+    }
+
+    /// What a user wrote or cut is no program of its owner any more.
+    pub(super) async fn strip_privileges(&self, caller: &Caller, ino: Ino) -> Result<()> {
+        let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
+        let attributes = self.volume.setattr(caller, ino, &set).await?;
+        self.handles.seen(&attributes);
+        Ok(())
+    }
+
+    /// Registers an open file and says how the kernel is to treat it.
+    pub(super) async fn opened(
+        &self,
+        caller: &Caller,
+        file: Arc<xtfs_client::OpenFile>,
+        flags: xtfs_client::OpenFlags,
+    ) -> Result<Opened> {
+        // fuser hides the kernel's wish. If it fails, the dropped file closes itself.
+        if flags.truncate && caller.uid != 0 && self.handles.is_privileged(file.ino()) {
+            self.strip_privileges(caller, file.ino()).await?;
+        }
+        let mut treat = FopenFlags::empty();
+        if self.settings.direct_io {
+            treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+        }
+        if !flags.write {
+            // Nothing to flush.
+            treat |= FopenFlags::FOPEN_NOFLUSH;
+        }
+        Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
+    }
+
+    pub(super) async fn setattr(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        mut set: SetAttr,
+        handle: Option<u64>,
+    ) -> Result<Attributes> {
+        if set.is_empty() {
+            return self.volume.getattr(caller, ino).await;
+        }
+        // fuser hides whether the kernel wants suid and sgid cleared; the MRC does it by itself for a change of owner and
+        // for a truncation by a user.
+        set.by_handle = match handle {
+            Some(number) => self.handles.file(number).is_ok_and(|handle| handle.write),
+            None => false,
+        };
+        self.volume.setattr(caller, ino, &set).await
+    }
+
+    pub(super) async fn write(&self, caller: &Caller, write: Write) -> Result<u32> {
+        let len = u32::try_from(write.data.len()).map_err(|_| Error::FileTooLarge)?;
+        let handle = self.handles.file(write.handle)?;
+        if write.flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
+            && self.handles.is_privileged(write.ino)
+        {
+            self.strip_privileges(caller, write.ino).await?;
+        }
+        // Pages that were stored to through mmap belong where they are, whatever the flags of the handle.
+        let from_cache = write.flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        if write.append && !from_cache {
+            handle.file.append(write.data).await?;
+        } else {
+            handle.file.write(write.offset, write.data).await?;
+        }
+        Ok(len)
+    }
+}
