@@ -6,6 +6,7 @@ pub mod campaign;
 mod cluster;
 mod daemon;
 mod eventually;
+pub mod exerciser;
 mod mount;
 mod programs;
 pub mod tree;

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
+use xtfs_testkit::campaign::suites::Disturbance;
 use xtfs_testkit::campaign::{kills, power_cuts, suites};
 
 #[derive(Debug, Args)]
@@ -10,7 +11,7 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, or operations of fsx
+    /// Kills of each service, power cuts, or operations of fsx and the exerciser
     #[arg(long)]
     count: Option<u32>,
 }
@@ -27,6 +28,10 @@ enum Name {
     Fsx,
     /// The crates.io pjdfstest
     Pjdfstest,
+    /// Random operations on three mounts beside a model
+    Exerciser,
+    /// The same while services are killed
+    ExerciserKills,
 }
 
 pub(crate) fn run(campaign: &Campaign) -> Result<()> {
@@ -45,6 +50,13 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
         Name::Kernel => suites::kernel_tree(),
         Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed),
         Name::Pjdfstest => println!("{}", suites::pjdfstest()),
+        Name::Exerciser | Name::ExerciserKills => {
+            let disturbance = match campaign.name {
+                Name::ExerciserKills => Disturbance::Kills,
+                _ => Disturbance::None,
+            };
+            suites::exerciser(campaign.count.unwrap_or(1_000_000).into(), seed, disturbance);
+        }
     }
     println!("done");
     Ok(())

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use tokio::sync::Mutex;
-use xtfs_client::{Caller, DirectoryEntry, Volume};
+use xtfs_client::{Attributes, Caller, DirectoryEntry, Volume};
 use xtfs_core::{Ino, Result};
 
 /// Entries asked for at once; more than one buffer of the kernel takes, the rest waits for the next.
@@ -15,6 +15,8 @@ const DOTS: u64 = 2;
 #[derive(Debug)]
 pub(super) struct Directory {
     ino: Ino,
+    /// As it was when it was opened: what is said of it once it is removed.
+    pub(super) attributes: Attributes,
     rest: Mutex<Option<Page>>,
 }
 
@@ -37,8 +39,8 @@ pub(super) trait Listing: Send {
 }
 
 impl Directory {
-    pub(super) fn new(ino: Ino) -> Self {
-        Directory { ino, rest: Mutex::new(None) }
+    pub(super) fn new(attributes: Attributes) -> Self {
+        Directory { ino: attributes.ino, attributes, rest: Mutex::new(None) }
     }
 
     /// Fills `listing` with what comes after `offset`.

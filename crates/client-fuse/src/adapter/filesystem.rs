@@ -76,7 +76,7 @@ impl Filesystem for Adapter {
     ) {
         let ino = self.ino(ino);
         self.serve(request, "getattr", reply, async move |shared: Arc<Shared>, caller| {
-            shared.volume.getattr(&caller, ino).await
+            shared.getattr(&caller, ino).await
         });
     }
 
@@ -347,7 +347,8 @@ impl Filesystem for Adapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
         self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, _caller| {
-            let number = shared.handles.add_directory(ino);
+            let attributes = shared.volume.getattr(&Caller::ROOT, ino).await?;
+            let number = shared.handles.add_directory(attributes);
             Ok(Opened { number, flags: FopenFlags::empty() })
         });
     }

@@ -49,10 +49,17 @@ impl Handles {
         self.files.lock().drain().map(|(_, handle)| handle).collect()
     }
 
-    pub(super) fn add_directory(&self, ino: Ino) -> u64 {
+    pub(super) fn add_directory(&self, attributes: Attributes) -> u64 {
         let number = self.last.fetch_add(1, Ordering::Relaxed) + 1;
-        self.directories.lock().insert(number, Arc::new(Directory::new(ino)));
+        self.directories.lock().insert(number, Arc::new(Directory::new(attributes)));
         number
+    }
+
+    /// What an open directory was like.
+    pub(super) fn open_directory(&self, ino: Ino) -> Option<Attributes> {
+        let directories = self.directories.lock();
+        let open = directories.values().find(|directory| directory.attributes.ino == ino);
+        open.map(|directory| directory.attributes.clone())
     }
 
     pub(super) fn directory(&self, number: u64) -> Result<Arc<Directory>> {

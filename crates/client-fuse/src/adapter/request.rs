@@ -46,6 +46,17 @@ impl Shared {
         }
     }
 
+    /// A directory that is open and was removed still has attributes; the MRC does not hold it for us.
+    pub(super) async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
+        match self.volume.getattr(caller, ino).await {
+            Err(err @ (Error::NotFound | Error::StaleHandle)) => {
+                let open = self.handles.open_directory(ino).ok_or(err)?;
+                Ok(Attributes { nlink: 0, ..open })
+            }
+            attributes => attributes,
+        }
+    }
+
     /// What a user wrote or cut is no program of its owner any more.
     pub(super) async fn strip_privileges(&self, caller: &Caller, ino: Ino) -> Result<()> {
         let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
@@ -84,7 +95,7 @@ impl Shared {
         handle: Option<u64>,
     ) -> Result<Attributes> {
         if set.is_empty() {
-            return self.volume.getattr(caller, ino).await;
+            return self.getattr(caller, ino).await;
         }
         // fuser hides whether the kernel wants suid and sgid cleared; the MRC does it by itself for a change of owner and
         // for a truncation by a user.

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::{Cluster, Mount, OsdOptions, program, run, tree};
+use crate::{Cluster, Mount, OsdOptions, eventually, program, run, tree};
 
 /// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
 #[derive(Debug)]
@@ -143,25 +144,55 @@ pub fn fsx(operations: u64, seed: u64) {
     striped.cluster.assert_clean("v");
 }
 
-/// The crates.io `pjdfstest`, to its end. Returns its last lines, in which it counts.
+/// The crates.io `pjdfstest`, to its end. Returns its last line, in which it counts; panics if a test failed.
 pub fn pjdfstest() -> String {
     let striped = Striped::start();
     let folder = TempDir::with_prefix("xtfs-pjdfstest-").expect("a temporary folder");
-    let (settings, log) = (folder.path().join("settings.toml"), folder.path().join("log"));
+    let settings = folder.path().join("settings.toml");
     fs::write(&settings, PJDFSTEST_SETTINGS).expect("write");
-    sh(&format!(
-        "{} -c {} -p {} > {} 2>&1 || true",
-        tool("pjdfstest").display(),
-        settings.display(),
-        striped.mount.path().display(),
-        log.display()
-    ));
-    let log = fs::read_to_string(log).expect("read");
-    for failed in log.lines().filter(|line| line.contains("FAILED")) {
-        println!("{failed}");
+    let (settings, mount) = (settings.as_os_str(), striped.mount.path().as_os_str());
+    let ran = run(tool("pjdfstest"), &["-c".as_ref(), settings, "-p".as_ref(), mount]);
+    let failed: Vec<_> = ran.stdout.lines().filter(|line| line.contains("FAILED")).collect();
+    let summary = ran.stdout.lines().rfind(|line| line.starts_with("Summary"));
+    let summary = summary.unwrap_or_else(|| panic!("{}\n{}", ran.stdout, ran.stderr));
+    assert!(failed.is_empty() && summary.contains(" 0 failed"), "{failed:#?}\n{summary}");
+    summary.to_owned()
+}
+
+/// Who is killed and started again while operations are compared with the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disturbance {
+    None,
+    Kills,
+}
+
+/// Random operations on three mounts beside a model in memory. Panics at the first difference.
+pub fn exerciser(operations: u64, seed: u64, disturbance: Disturbance) {
+    let mut cluster = Cluster::start(3);
+    cluster.mkfs("v", &["-s", "4k", "-w", "3"]);
+    let mounts = [0, 1, 2].map(|_| cluster.mount("v"));
+    fs::create_dir(mounts[0].join("folder")).expect("make a folder");
+    let mut command = Command::new(program("xtfs-exerciser"));
+    command.args([seed.to_string(), operations.to_string()]);
+    command.args(mounts.iter().map(|mount| mount.join("folder")));
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut running = command.spawn().expect("our own program starts");
+    while disturbance == Disturbance::Kills && running.try_wait().expect("ours").is_none() {
+        for daemon in [&mut cluster.mrc, &mut cluster.osds[0]] {
+            daemon.kill9();
+            daemon.restart();
+        }
+        // The next kill waits until something is done again.
+        let probe = mounts[0].join("probe");
+        eventually("the file system answers", || fs::write(&probe, b"x").is_ok());
     }
-    let lines: Vec<_> = log.lines().collect();
-    lines[lines.len().saturating_sub(12)..].join("\n")
+    let output = running.wait_with_output().expect("ours");
+    let shown = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{shown}");
+    for mount in mounts {
+        mount.unmount();
+    }
+    cluster.assert_clean("v");
 }
 
 /// Users that every Debian has, and what Linux file systems can do beyond the least that POSIX asks for.

@@ -10,5 +10,6 @@ mod files;
 mod full_disk;
 mod killing;
 mod lost_osd;
+mod posix;
 mod power_cuts;
 mod tools;

@@ -1,0 +1,203 @@
+//! The same operations as calls of the kernel.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags,
+};
+use rustix::io::Errno;
+
+use super::model::filling;
+use super::op::{Flags, Kind, Onto, Op, Outcome, Slot, Stat, XattrMode};
+
+/// Whoever can be asked for an outcome.
+pub(super) trait System {
+    fn perform(&mut self, mount: usize, op: &Op) -> Outcome;
+}
+
+/// One folder, as several mounts show it.
+#[derive(Debug)]
+pub(super) struct Kernel {
+    folders: Vec<PathBuf>,
+    open: BTreeMap<Slot, File>,
+}
+
+impl Kernel {
+    pub(super) fn new(folders: Vec<PathBuf>) -> Self {
+        Kernel { folders, open: BTreeMap::new() }
+    }
+
+    fn act(&mut self, mount: usize, op: &Op) -> Result<Outcome, Errno> {
+        let at = |path: &str| self.folders[mount].join(path);
+        match op {
+            Op::Open { slot, path, flags, mode } => {
+                let file = rustix::fs::open(at(path), oflags(*flags), Mode::from_raw_mode(*mode))?;
+                self.open.insert(*slot, file.into());
+            }
+            Op::Close { slot } => drop(self.open.remove(slot)),
+            Op::Read { slot, offset, len } => return self.read(*slot, *offset, *len),
+            Op::Write { slot, offset, len, fill } => {
+                let data = filling(*len, *fill);
+                let count = rustix::io::pwrite(&self.open[slot], &data, *offset)?;
+                return Ok(Outcome::Count(count));
+            }
+            Op::Resize { slot, size } => rustix::fs::ftruncate(&self.open[slot], *size)?,
+            Op::Sync { slot, data_only: true } => rustix::fs::fdatasync(&self.open[slot])?,
+            Op::Sync { slot, data_only: false } => rustix::fs::fsync(&self.open[slot])?,
+            Op::StatOpen { slot } => return rustix::fs::fstat(&self.open[slot]).map(stat),
+            Op::Truncate { path, size } => truncate(&at(path), *size)?,
+            Op::Mkdir { path, mode } => rustix::fs::mkdir(at(path), Mode::from_raw_mode(*mode))?,
+            Op::Rmdir { path } => rustix::fs::rmdir(at(path))?,
+            Op::Unlink { path } => rustix::fs::unlink(at(path))?,
+            Op::Rename { from, to, onto } => rename(&at(from), &at(to), *onto)?,
+            Op::Link { from, to } => rustix::fs::link(at(from), at(to))?,
+            Op::Symlink { target, path } => rustix::fs::symlink(target, at(path))?,
+            Op::Readlink { path } => {
+                let target = rustix::fs::readlink(at(path), Vec::new())?;
+                return Ok(Outcome::Names(vec![target.to_string_lossy().into_owned()]));
+            }
+            Op::Stat { path, follow: true } => return rustix::fs::stat(at(path)).map(stat),
+            Op::Stat { path, follow: false } => return rustix::fs::lstat(at(path)).map(stat),
+            Op::List { path } => return list(&at(path)),
+            Op::Chmod { path, mode } => rustix::fs::chmod(at(path), Mode::from_raw_mode(*mode))?,
+            Op::SetMtime { path, seconds, nanos } => set_mtime(&at(path), *seconds, *nanos)?,
+            Op::SetXattr { path, name, value, mode } => {
+                let flags = match mode {
+                    XattrMode::Any => XattrFlags::empty(),
+                    XattrMode::Create => XattrFlags::CREATE,
+                    XattrMode::Replace => XattrFlags::REPLACE,
+                };
+                rustix::fs::setxattr(at(path), name.as_str(), value, flags)?;
+            }
+            Op::GetXattr { path, name } => {
+                let mut value = vec![0; 1024];
+                let len = rustix::fs::getxattr(at(path), name.as_str(), &mut value[..])?;
+                value.truncate(len);
+                return Ok(Outcome::Bytes(value));
+            }
+            Op::ListXattr { path } => return list_xattr(&at(path)),
+            Op::RemoveXattr { path, name } => rustix::fs::removexattr(at(path), name.as_str())?,
+        }
+        Ok(Outcome::Done)
+    }
+
+    /// All that is there: a read may be cut short by a signal only.
+    fn read(&self, slot: Slot, offset: u64, len: usize) -> Result<Outcome, Errno> {
+        let mut data = vec![0; len];
+        let count = match self.open[&slot].read_at(&mut data, offset) {
+            Ok(count) => count,
+            Err(err) => return Err(Errno::from_io_error(&err).unwrap_or(Errno::IO)),
+        };
+        data.truncate(count);
+        Ok(Outcome::Bytes(data))
+    }
+}
+
+impl System for Kernel {
+    fn perform(&mut self, mount: usize, op: &Op) -> Outcome {
+        self.act(mount, op).unwrap_or_else(|errno| Outcome::Failed(errno.raw_os_error()))
+    }
+}
+
+fn oflags(flags: Flags) -> OFlags {
+    let mut of = match (flags.read, flags.write) {
+        (true, true) => OFlags::RDWR,
+        (false, true) => OFlags::WRONLY,
+        _ => OFlags::RDONLY,
+    };
+    of.set(OFlags::CREATE, flags.create);
+    of.set(OFlags::EXCL, flags.exclusive);
+    of.set(OFlags::TRUNC, flags.truncate);
+    of.set(OFlags::APPEND, flags.append);
+    of.set(OFlags::NOFOLLOW, flags.no_follow);
+    of.set(OFlags::DIRECTORY, flags.directory);
+    of | OFlags::CLOEXEC
+}
+
+fn stat(stat: rustix::fs::Stat) -> Outcome {
+    let kind = kind(FileType::from_raw_mode(stat.st_mode));
+    Outcome::Stat(Stat {
+        kind,
+        mode: stat.st_mode & 0o7777,
+        nlink: stat.st_nlink,
+        size: (kind != Kind::Directory).then(|| u64::try_from(stat.st_size).unwrap_or(0)),
+        ino: stat.st_ino,
+        mtime: Some((stat.st_mtime, u32::try_from(stat.st_mtime_nsec).unwrap_or(u32::MAX))),
+    })
+}
+
+fn kind(file_type: FileType) -> Kind {
+    match file_type {
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::File,
+    }
+}
+
+fn truncate(path: &Path, size: u64) -> Result<(), Errno> {
+    // rustix has it for open files only.
+    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("no NUL");
+    #[expect(unsafe_code, reason = "a call of libc")]
+    // SAFETY: the path is a string that ends with NUL and lives until the call returns.
+    let done = unsafe { libc::truncate(path.as_ptr(), size.cast_signed()) };
+    if done == 0 {
+        return Ok(());
+    }
+    let err = std::io::Error::last_os_error();
+    Err(Errno::from_io_error(&err).unwrap_or(Errno::IO))
+}
+
+fn set_mtime(path: &Path, seconds: i64, nanos: u32) -> Result<(), Errno> {
+    let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
+    let to = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
+    let times = Timestamps { last_access: omit, last_modification: to };
+    rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())
+}
+
+fn rename(from: &Path, to: &Path, onto: Onto) -> Result<(), Errno> {
+    let flags = match onto {
+        Onto::Replace => RenameFlags::empty(),
+        Onto::NoReplace => RenameFlags::NOREPLACE,
+        Onto::Exchange => RenameFlags::EXCHANGE,
+    };
+    match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
+        // Linux: a directory that another client has moved, and that is first met at its new name under the lock of a
+        // rename, cannot be moved in the cache of names there and then. A look at it can.
+        Err(Errno::STALE) => {
+            for path in [from, to] {
+                // Whether it is there says the rename.
+                let _ = rustix::fs::lstat(path);
+            }
+            rustix::fs::renameat_with(CWD, from, CWD, to, flags)
+        }
+        done => done,
+    }
+}
+
+fn list(path: &Path) -> Result<Outcome, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let directory = rustix::fs::open(path, flags, Mode::empty())?;
+    let mut entries = BTreeMap::new();
+    for entry in rustix::fs::Dir::new(directory)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != "." && name != ".." && entries.insert(name, kind(entry.file_type())).is_some() {
+            // A name twice is no outcome of any model.
+            return Err(Errno::UCLEAN);
+        }
+    }
+    Ok(Outcome::Entries(entries))
+}
+
+fn list_xattr(path: &Path) -> Result<Outcome, Errno> {
+    let mut names = vec![0; 4096];
+    let len = rustix::fs::listxattr(path, &mut names[..])?;
+    let names = names[..len].split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    let mut names: Vec<_> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+    names.retain(|name| name.starts_with("user."));
+    names.sort();
+    Ok(Outcome::Names(names))
+}
