@@ -45,6 +45,9 @@ pub fn error_detail(err: Error) -> ErrorDetail {
         Error::NoAttribute => ErrorCode::NoAttribute,
         Error::ReadOnly => ErrorCode::ReadOnly,
         Error::Range => ErrorCode::Range,
+        Error::Locked => ErrorCode::Locked,
+        Error::Deadlock => ErrorCode::Deadlock,
+        Error::TooManyLocks => ErrorCode::TooManyLocks,
         Error::CapabilityExpired => ErrorCode::CapabilityExpired,
         Error::StaleConnection => ErrorCode::StaleConnection,
         Error::SessionLost => ErrorCode::SessionLost,
@@ -102,6 +105,9 @@ pub fn from_detail(detail: ErrorDetail) -> Error {
         ErrorCode::Invalid => Error::Invalid(text),
         ErrorCode::Busy => Error::Busy(text),
         ErrorCode::Range => Error::Range,
+        ErrorCode::Locked => Error::Locked,
+        ErrorCode::Deadlock => Error::Deadlock,
+        ErrorCode::TooManyLocks => Error::TooManyLocks,
         ErrorCode::Unavailable => Error::Unavailable(text),
         ErrorCode::Overloaded => Error::Overloaded(text),
         ErrorCode::NotLeader => Error::NotLeader { leader: (!leader.is_empty()).then_some(leader) },
@@ -132,7 +138,7 @@ fn grpc_code(err: &Error) -> Code {
         Error::NotFound | Error::NoAttribute => Code::NotFound,
         Error::Exists => Code::AlreadyExists,
         Error::AccessDenied | Error::NotPermitted | Error::Forbidden(_) => Code::PermissionDenied,
-        Error::NoSpace(_) | Error::Overloaded(_) => Code::ResourceExhausted,
+        Error::NoSpace(_) | Error::Overloaded(_) | Error::TooManyLocks => Code::ResourceExhausted,
         Error::NameTooLong | Error::Invalid(_) => Code::InvalidArgument,
         Error::FileTooLarge | Error::Range => Code::OutOfRange,
         Error::NotSupported(_) => Code::Unimplemented,
@@ -145,6 +151,8 @@ fn grpc_code(err: &Error) -> Code {
         | Error::CapabilityExpired
         | Error::StaleConnection
         | Error::SessionLost
+        | Error::Locked
+        | Error::Deadlock
         | Error::UnknownSet => Code::Aborted,
         Error::NotADirectory
         | Error::IsADirectory
@@ -185,6 +193,9 @@ mod tests {
             Error::Invalid(text()),
             Error::Busy(text()),
             Error::Range,
+            Error::Locked,
+            Error::Deadlock,
+            Error::TooManyLocks,
             Error::Unavailable(text()),
             Error::Overloaded(text()),
             Error::NotLeader { leader: None },
