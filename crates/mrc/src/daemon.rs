@@ -28,6 +28,7 @@ use crate::state::command::Reserve;
 use crate::state::numbers::RESERVE_COUNT;
 use crate::state::{Action, Answer, Command, MrcState, Numbers, View};
 use crate::time::ServiceTime;
+use crate::waiters::Waiters;
 use crate::workers;
 
 pub const PROGRAM: &str = "xtfs-mrc";
@@ -200,6 +201,7 @@ async fn assemble(
         clocks: Clocks::new(expiry, Instant::now(), sessions),
         directory,
         wake: Wake::default(),
+        waiters: Waiters::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         data: data.path().to_owned(),

@@ -16,6 +16,7 @@ pub mod service;
 mod sets;
 pub mod state;
 mod time;
+mod waiters;
 mod workers;
 
 pub use config::Config;

@@ -134,6 +134,7 @@ impl Mrc {
         let end = Action::EndSession(EndSession { session, epoch });
         let (_, log) = self.propose(Asker::SERVICE, VolumeId(0), end).await?;
         self.clocks.forget(session);
+        self.waiters.tell_all();
         self.wake.settlement.notify_one();
         self.wake.deletion.notify_one();
         Ok(log)

@@ -112,6 +112,7 @@ pub(crate) async fn close(
         mrc.wake.settlement.notify_one();
     }
     mrc.wake.deletion.notify_one();
+    mrc.locks_changed(VolumeId(request.volume), Ino(request.ino));
     done
 }
 

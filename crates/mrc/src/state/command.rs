@@ -11,6 +11,7 @@ use xtfs_core::{
 use xtfs_kv::Durability;
 
 use super::inode::{ColumnsState, FileKind, Inode, Layout};
+use super::lock::{LockKind, LockRange};
 use super::session::Session;
 use super::volume::{Setting, Volume, VolumePolicy};
 
@@ -71,6 +72,8 @@ pub enum Action {
     BeginDelete(Vec<Ino>),
     FinishDelete(Vec<Ino>),
     ForgetNeverUsed(NumberRange),
+    // The newest come last: the log has the others by their number.
+    Lock(Lock),
 }
 
 /// Takes the next `count` numbers; answers [`Answer::Reserved`].
@@ -323,6 +326,18 @@ pub struct Touch {
     pub ino: Ino,
 }
 
+/// Takes, converts or gives back a range of an inode that the session holds open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    pub ino: Ino,
+    /// Within the session.
+    pub owner: u64,
+    /// Absent: it is given back.
+    pub kind: Option<LockKind>,
+    pub range: LockRange,
+    pub pid: u32,
+}
+
 /// Ends what was pending on a file. Changes nothing if the file has gone on meanwhile.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settle {
@@ -407,7 +422,8 @@ impl Command {
             | Action::Read(_)
             | Action::Settle(_)
             | Action::FinishDelete(_)
-            | Action::ForgetNeverUsed(_) => Durability::Process,
+            | Action::ForgetNeverUsed(_)
+            | Action::Lock(_) => Durability::Process,
         }
     }
 
@@ -433,6 +449,7 @@ impl Command {
             Action::SetAttr(set) => set.size.is_some(),
             // What takes next to nothing and is given back at close: files can still be read.
             Action::Open(open) => !open.open.write && !open.open.truncate,
+            Action::Lock(_) => true,
             _ => false,
         }
     }
@@ -481,7 +498,8 @@ impl Command {
             | Action::Read(_)
             | Action::BeginDelete(_)
             | Action::FinishDelete(_)
-            | Action::ForgetNeverUsed(_) => Vec::new(),
+            | Action::ForgetNeverUsed(_)
+            | Action::Lock(_) => Vec::new(),
         }
     }
 }

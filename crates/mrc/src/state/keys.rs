@@ -25,6 +25,7 @@
 //! | pending | `p` | ino | `Pending` |
 //! | open | `h` | ino, session | `Opens` |
 //! | opened | `q` | session, ino | nothing: what a session holds open |
+//! | locks | `f` | ino | `LockTable` |
 //!
 //! A value is a format byte and the postcard encoding of its type.
 
@@ -175,6 +176,10 @@ impl Keys {
 
     pub(super) fn open(self, ino: Ino, session: SessionId) -> Vec<u8> {
         self.numbers(OPEN, ino.0, session.0)
+    }
+
+    pub(super) fn locks(self, ino: Ino) -> Vec<u8> {
+        self.number(b'f', ino.0)
     }
 
     pub(super) fn opened_by(self, session: SessionId) -> Vec<u8> {

@@ -6,6 +6,7 @@ use xtfs_kv::{KeyRange, Read};
 
 use super::inode::{Dentry, Inode, Orphan, Pending};
 use super::keys::{Keys, decode, last_number, load};
+use super::lock::LockTable;
 use super::session::Opens;
 use super::volume::Usage;
 
@@ -49,6 +50,10 @@ impl Rows<'_> {
 
     pub(super) fn opens(self, ino: Ino, session: SessionId) -> Result<Opens> {
         Ok(load(self.read, &self.keys.open(ino, session))?.unwrap_or_default())
+    }
+
+    pub(super) fn locks(self, ino: Ino) -> Result<LockTable> {
+        Ok(load(self.read, &self.keys.locks(ino))?.unwrap_or_default())
     }
 
     /// Every session that holds the inode open.

@@ -15,6 +15,7 @@ use super::keys::{
     INODE, Keys, NEVER_USED, OPEN, ORPHAN, PENDING, REPLICA_SET, SESSION, VOLUME, decode,
     last_number, load,
 };
+use super::lock::LockTable;
 use super::machine::Counters;
 use super::ops::{check_name, check_xattr_read, is_visible, moves_atime, reserve};
 use super::rows::{Rows, all, numbered, numbered_after};
@@ -255,6 +256,10 @@ impl VolumeView<'_> {
             return Err(Error::Invalid(format!("inode {ino} is not open")));
         }
         Ok(Opened { inode: self.rows.inode(ino)?, created: false, write })
+    }
+
+    pub fn locks(&self, ino: Ino) -> Result<LockTable> {
+        self.rows.locks(ino)
     }
 
     pub fn is_held(&self, ino: Ino) -> Result<bool> {

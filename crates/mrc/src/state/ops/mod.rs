@@ -5,6 +5,7 @@ mod default_layout;
 mod delete;
 mod entry;
 mod link;
+mod lock;
 mod mknod;
 mod open;
 mod purge;
@@ -56,6 +57,7 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::BeginDelete(inos) => delete::begin(change, &inos),
         Action::FinishDelete(inos) => delete::finish(change, &inos),
         Action::PurgeVolume => purge::purge(change),
+        Action::Lock(lock) => lock::lock(change, lock),
         Action::Nothing
         | Action::Reserve(_)
         | Action::CreateVolume(_)

@@ -38,6 +38,7 @@ fn keys_are_as_shipped() {
         (keys.pending(Ino(3)), "700000000000000003"),
         (keys.open(Ino(3), SessionId(6)), "6800000000000000030000000000000006"),
         (keys.opened(SessionId(6), Ino(3)), "7100000000000000060000000000000003"),
+        (keys.locks(Ino(3)), "660000000000000003"),
         (keys.usage(), "75"),
     ];
     for (key, golden) in cases {

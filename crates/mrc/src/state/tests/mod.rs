@@ -3,6 +3,7 @@
 mod attributes;
 mod golden;
 mod listing;
+mod locks;
 mod model;
 mod namespace;
 mod numbers;
