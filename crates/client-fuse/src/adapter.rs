@@ -9,6 +9,7 @@ mod directory;
 mod filesystem;
 mod handles;
 mod listing;
+mod locks;
 mod request;
 mod session;
 

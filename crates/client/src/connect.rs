@@ -1,6 +1,7 @@
 //! How a mount begins: cluster, volume, MRC, session, subdirectory.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -61,6 +62,7 @@ impl Client {
             mrc,
             files,
             syncer: Syncer::default(),
+            lock_owners: AtomicU64::new(0),
             timeo: options.timeo,
             runtime: Handle::current(),
             closing: TaskTracker::new(),

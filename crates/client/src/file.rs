@@ -12,6 +12,7 @@ use xtfs_proto::v1;
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::file_state::FileState;
+use crate::locks::{LockedThrough, Releasing};
 use crate::method;
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
@@ -49,6 +50,7 @@ pub struct OpenFile {
     report: Mutex<Report>,
     /// Failures of the file that this handle has told.
     told: Mutex<u64>,
+    locked_through: LockedThrough,
     released: AtomicBool,
 }
 
@@ -69,6 +71,7 @@ impl OpenFile {
             emptied: flags.truncate && !reply.created,
             report: Mutex::default(),
             told: Mutex::new(state.failures()),
+            locked_through: LockedThrough::default(),
             released: AtomicBool::new(false),
             state,
         };
@@ -88,12 +91,14 @@ impl OpenFile {
 
     /// At most `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes> {
+        self.check_locks()?;
         self.mount.read(&self.state, offset, len).await
     }
 
     /// All of `data`; on return every later read anywhere sees it. Of a file opened with `append`
     /// it goes to the end.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
+        self.check_locks()?;
         if self.flags.append {
             return self.append(data).await.map(|_| ());
         }
@@ -102,6 +107,7 @@ impl OpenFile {
 
     /// Writes at the end of the file, whatever the flags; returns where.
     pub async fn append(&self, data: Bytes) -> Result<u64> {
+        self.check_locks()?;
         let deadline = self.mount.deadline();
         let _alone = tokio::time::timeout_at(deadline, self.state.appending.lock())
             .await
@@ -168,10 +174,18 @@ impl OpenFile {
         self.check()
     }
 
-    /// The last use of the handle. It is closed in the background; waits only if very many are.
-    pub async fn release(&self) -> Result<()> {
-        if self.released.swap(true, Ordering::Relaxed) {
-            return Ok(());
+    /// The last use of the handle. From the call on, not just from its first poll, new locks wait for those that were
+    /// taken through it. It is closed in the background; waits only if very many are.
+    pub fn release(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let file = self.clone();
+        let first = !file.released.swap(true, Ordering::Relaxed);
+        let releasing = if first { file.releasing() } else { None };
+        async move { if first { file.release_once(releasing).await } else { Ok(()) } }
+    }
+
+    async fn release_once(&self, releasing: Option<Releasing>) -> Result<()> {
+        if let Some(releasing) = releasing {
+            self.release_locks(releasing).await;
         }
         let room = self.mount.closing_room.clone().acquire_owned().await;
         let close = self.close();
@@ -189,7 +203,20 @@ impl OpenFile {
         self.mount.getattr(caller, self.ino(), Some(&self.state), self.mount.deadline()).await
     }
 
+    pub(crate) fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
+    pub(crate) fn state(&self) -> &Arc<FileState> {
+        &self.state
+    }
+
+    pub(crate) fn locked_through(&self) -> &LockedThrough {
+        &self.locked_through
+    }
+
     fn check(&self) -> Result<()> {
+        self.check_locks()?;
         self.state.check()?;
         self.state.failure_since(&mut self.told.lock())
     }

@@ -12,6 +12,7 @@ use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
 use crate::layout::FileLayout;
+use crate::locks::LockOwners;
 use crate::report::Report;
 
 /// A capability is renewed when this much of its time is left, so that it does not run out on the
@@ -31,6 +32,7 @@ pub(crate) struct FileState {
     pub(crate) renewing: tokio::sync::Mutex<()>,
     /// What all handles wrote, also those that are being closed.
     pub(crate) report: Mutex<Report>,
+    pub(crate) locks: LockOwners,
     inner: Mutex<Inner>,
 }
 
@@ -102,6 +104,7 @@ impl FileState {
             appending: tokio::sync::Mutex::default(),
             renewing: tokio::sync::Mutex::default(),
             report: Mutex::default(),
+            locks: LockOwners::default(),
             inner: Mutex::default(),
         }
     }

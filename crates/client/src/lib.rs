@@ -8,6 +8,7 @@ mod file;
 mod file_state;
 mod io;
 mod layout;
+mod locks;
 mod method;
 mod mount;
 mod mrc;
@@ -33,6 +34,7 @@ pub use attributes::{
 pub use connect::Client;
 pub use file::{OpenFile, OpenFlags};
 pub use layout::{FileLayout, Member, ReplicaSet, Where};
+pub use locks::{FileLock, LockKind, LockOwner, LockTicket};
 pub use spec::{MountSpec, Options, SpecError};
 pub use volume::{CreateNode, RenameFlags, Volume, XattrMode};
 pub use xtfs_proto::Caller;

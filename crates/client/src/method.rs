@@ -109,6 +109,9 @@ methods! {
     Renew = renew(RenewRequest) -> OpenReply;
     Close = close(CloseRequest) -> DoneReply;
     SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
+    Lock = lock(LockRequest) -> LockReply;
+    TestLock = test_lock(LockRequest) -> TestLockReply;
+    WaitLock = wait_lock(LockRequest) -> WaitLockReply;
     GetXattr = get_xattr(GetXattrRequest) -> XattrReply;
     SetXattr = set_xattr(SetXattrRequest) -> DoneReply;
     ListXattr = list_xattr(InodeRequest) -> ListXattrReply;
@@ -120,8 +123,20 @@ methods! {
 
 replies! {
     DoneReply, OpenSessionReply, ReadlinkReply, ReadDirReply, StatfsReply, XattrReply,
-    ListXattrReply, PathReply
+    ListXattrReply, PathReply, TestLockReply, WaitLockReply
 }
+
+impl Reply for v1::LockReply {
+    fn log(&self) -> Option<v1::LogStatus> {
+        self.log
+    }
+
+    /// If it is refused when it is sent again, somebody else has the lock: the handles must not go on.
+    fn ino(&self) -> Option<Ino> {
+        Some(Ino(self.ino))
+    }
+}
+
 replies_with_attributes! {
     InodeReply,
     WhereReply,

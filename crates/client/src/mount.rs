@@ -1,6 +1,7 @@
 //! What all parts of a mount share, and its rights at the OSDs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -29,6 +30,8 @@ pub(crate) struct Mount {
     pub(crate) osds: Osds,
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
+    /// The last owner of locks that got a number.
+    pub(crate) lock_owners: AtomicU64,
     pub(crate) timeo: Duration,
     pub(crate) runtime: Handle,
     /// Closes in the background.
@@ -42,6 +45,11 @@ pub(crate) struct Mount {
 impl Mount {
     pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeo
+    }
+
+    /// Of an owner of locks; never used again.
+    pub(crate) fn lock_number(&self) -> u64 {
+        self.lock_owners.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// Rights to the data of an open file; from the MRC if need be. `None`: the file has no data.

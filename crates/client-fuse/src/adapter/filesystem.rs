@@ -11,8 +11,8 @@ use bytes::Bytes;
 use fuser::{
     AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig,
     LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
+    TimeOrNow, WriteFlags,
 };
 use xtfs_client::{Caller, CreateNode, RenameFlags, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
@@ -21,6 +21,7 @@ use super::Shared;
 use super::answer::{Answer, Opened, Xattr};
 use super::convert::{node_kind, open_flags, set_time};
 use super::listing::{List, Listed};
+use super::locks::SetLock;
 use super::request::Write;
 use super::session;
 
@@ -308,11 +309,14 @@ impl Filesystem for Adapter {
         request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
         self.serve(request, "flush", reply, async move |shared: Arc<Shared>, _caller| {
-            shared.handles.file(handle.0)?.file.flush().await
+            let file = shared.handles.file(handle.0)?.file;
+            let flushed = file.flush().await;
+            // Any close by a process drops its locks, also one that fails.
+            flushed.and(file.unlock_all(xtfs_client::LockOwner(lock_owner.0)).await)
         });
     }
 
@@ -326,8 +330,52 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, "release", reply, async move |shared: Arc<Shared>, _caller| {
-            shared.handles.remove_file(handle.0)?.file.release().await
+        // Before the next request is looked at: the kernel may give the owner's name to another file right away.
+        let released =
+            self.shared.handles.remove_file(handle.0).map(|handle| handle.file.release());
+        self.serve(request, "release", reply, async move |_shared: Arc<Shared>, _caller| {
+            released?.await
+        });
+    }
+
+    fn getlk(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let (owner, task) = (xtfs_client::LockOwner(lock_owner.0), request.pid());
+        let handle = handle.0;
+        let test = SetLock { handle, owner, start, end, kind: typ, pid, task, wait: false };
+        self.serve(request, "getlk", reply, async move |shared: Arc<Shared>, _caller| {
+            shared.test_lock(test).await
+        });
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (owner, task) = (xtfs_client::LockOwner(lock_owner.0), request.pid());
+        let handle = handle.0;
+        let set = SetLock { handle, owner, start, end, kind: typ, pid, task, wait: sleep };
+        self.serve(request, "setlk", reply, async move |shared: Arc<Shared>, _caller| {
+            shared.set_lock(set).await
         });
     }
 

@@ -80,10 +80,6 @@ impl Shared {
         if self.settings.direct_io {
             treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
-        if !flags.write {
-            // Nothing to flush.
-            treat |= FopenFlags::FOPEN_NOFLUSH;
-        }
         Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
     }
 

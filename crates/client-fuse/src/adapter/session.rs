@@ -20,9 +20,8 @@ const BACKGROUND_MAX: u16 = 64;
 const CLOSES_IN_FLIGHT_MAX: usize = 64;
 
 /// Wanted if the kernel offers it. Not here on purpose: WRITEBACK_CACHE, under which the kernel owns size and times and
-/// writes cannot be seen; POSIX_LOCKS and FLOCK_LOCKS, so that the kernel keeps locks itself, local to the mount;
-/// DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
-const WANTED: [InitFlags; 9] = [
+/// writes cannot be seen; DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
+const WANTED: [InitFlags; 11] = [
     // Else one stuck look-up stops all others in its directory.
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_ASYNC_READ,
@@ -34,6 +33,9 @@ const WANTED: [InitFlags; 9] = [
     // Handles of NFS survive: look-ups of "." and ".." are answered.
     InitFlags::FUSE_EXPORT_SUPPORT,
     InitFlags::FUSE_AUTO_INVAL_DATA,
+    // Locks hold over all mounts.
+    InitFlags::FUSE_POSIX_LOCKS,
+    InitFlags::FUSE_FLOCK_LOCKS,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 

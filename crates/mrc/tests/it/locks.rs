@@ -85,7 +85,7 @@ async fn locks_outlive_a_restart() {
     lock(&holder, ino, 1, v1::LockKind::Exclusive).await.unwrap();
     world.restart().await;
     for client in [&mut holder, &mut other] {
-        client.mrc = world.tool().mrc;
+        client.mrc = world.tool().mrc.clone();
     }
     let refused = lock(&other, ino, 1, v1::LockKind::Exclusive).await;
     assert_eq!(refused.unwrap_err(), Error::Locked);

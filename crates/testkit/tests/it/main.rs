@@ -9,6 +9,7 @@ mod elasticity;
 mod files;
 mod full_disk;
 mod killing;
+mod locks;
 mod lost_osd;
 mod posix;
 mod power_cuts;

@@ -77,8 +77,7 @@ fn a_repeated_lock_gets_its_first_answer() {
     let lock = Lock { ino: file, owner: 1, kind: EXCLUSIVE, range: LockRange::ALL, pid: 5 };
     world.request += 1;
     let number = RequestNumber(world.request);
-    let origin =
-        Origin { session: world.session, number, lowest_unanswered: RequestNumber(1) };
+    let origin = Origin { session: world.session, number, lowest_unanswered: RequestNumber(1) };
     let command = world.command(Action::Lock(lock), Some(origin));
     world.apply(command.clone()).unwrap();
     world.lock(file, 1, None).unwrap();
