@@ -27,7 +27,8 @@
 //! | opened | `q` | session, ino | nothing: what a session holds open |
 //! | locks | `f` | ino | `LockTable` |
 //!
-//! A value is a format byte and the postcard encoding of its type.
+//! A value is a format byte and the postcard encoding of its type. Inodes have format 2; in format 1 they ended before
+//! the ACLs, which are absent then.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,8 +38,12 @@ use xtfs_core::{
 };
 use xtfs_kv::{Read, Transaction};
 
+use super::inode::Inode;
+
 /// First byte of every value; a change of any type's fields takes another, and a migration.
 const FORMAT: u8 = 1;
+/// Of an inode.
+const INODE_FORMAT: u8 = 2;
 
 /// Keys of one volume of one group; of volume zero, those of the group.
 #[derive(Clone, Copy, Debug)]
@@ -217,12 +222,25 @@ pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
         .map_err(|err| Error::Internal(format!("encoding a row of the MRC: {err}")))
 }
 
+pub(super) fn encode_inode(inode: &Inode) -> Result<Vec<u8>> {
+    let mut value = encode(inode)?;
+    value[0] = INODE_FORMAT;
+    Ok(value)
+}
+
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T> {
     let bad = |why: &dyn std::fmt::Display| {
         Error::Corrupt(format!("row {key:02x?} of the MRC's database: {why}"))
     };
     match value.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|err| bad(&err)),
+        Some((&INODE_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|err| bad(&err)),
+        Some((&FORMAT, rest)) => match postcard::from_bytes(rest) {
+            // An inode of old lacks its last field: absent is a zero. No other row is ever short.
+            Err(postcard::Error::DeserializeUnexpectedEnd) => {
+                postcard::from_bytes(&[rest, &[0]].concat()).map_err(|err| bad(&err))
+            }
+            decoded => decoded.map_err(|err| bad(&err)),
+        },
         Some((format, _)) => Err(bad(&format!("unknown format {format}"))),
         None => Err(bad(&"empty")),
     }

@@ -17,7 +17,7 @@ use super::keys::{
 };
 use super::lock::LockTable;
 use super::machine::Counters;
-use super::ops::{check_name, check_xattr_read, is_visible, moves_atime, reserve};
+use super::ops::{check_name, list_xattrs, moves_atime, read_xattr, reserve};
 use super::rows::{Rows, all, numbered, numbered_after};
 use super::session::Session;
 use super::volume::{Usage, Volume};
@@ -221,16 +221,12 @@ impl VolumeView<'_> {
 
     pub fn xattr(&self, caller: &Identity, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.rows.inode(ino)?;
-        check_xattr_read(&self.volume.identity(caller.clone()), &inode, name)?;
-        let value = load(self.rows.read, &self.rows.keys.xattr(ino, name))?;
-        value.ok_or(Error::NoAttribute)
+        read_xattr(self.rows, &self.volume.identity(caller.clone()), &inode, name)
     }
 
     pub fn xattrs(&self, caller: &Identity, ino: Ino) -> Result<Vec<Vec<u8>>> {
-        self.rows.inode(ino)?;
-        let caller = self.volume.identity(caller.clone());
-        let names = self.rows.xattr_names(ino)?;
-        Ok(names.into_iter().filter(|name| is_visible(&caller, name)).collect())
+        let inode = self.rows.inode(ino)?;
+        list_xattrs(self.rows, &self.volume.identity(caller.clone()), &inode)
     }
 
     /// What a new file in the directory gets, before it is fitted to the targets there are.

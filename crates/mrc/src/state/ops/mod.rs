@@ -27,7 +27,7 @@ use super::command::{Action, Answer};
 
 pub(super) use entry::check_name;
 pub(super) use read::moves as moves_atime;
-pub(super) use xattr::{check_read as check_xattr_read, is_visible};
+pub(super) use xattr::{list as list_xattrs, read as read_xattr};
 
 /// Symbolic links to longer targets are refused, as Linux does.
 pub const TARGET_MAX: usize = 4095;

@@ -3,7 +3,7 @@
 use xtfs_core::access::{self, Wanted};
 use xtfs_core::{Error, FileEpoch, Result};
 
-use super::mknod::file_mode;
+use super::mknod::{file_mode, inherit};
 use super::set_attr::{check_resizable, resized};
 use crate::state::change::Change;
 use crate::state::command::{Answer, Create, Open, OpenMode, Opened, Resize};
@@ -24,7 +24,8 @@ pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answ
     change.check_may_add(&directory)?;
     change.check_unused(create.ino)?;
     let mut inode = change.new_inode(create.ino, FileKind::File, &directory);
-    inode.mode = file_mode(change, &inode, create.mode, create.umask);
+    let mode = file_mode(change, &inode, create.mode);
+    inherit(&directory, &mut inode, mode, create.umask);
     // Whoever makes a file may do with this handle what they asked for, whatever its mode says.
     admit(change, &inode, create.open, create.layout.as_ref())?;
     change.add(&directory, &create.name, inode.clone())?;

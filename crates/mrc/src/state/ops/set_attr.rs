@@ -1,6 +1,6 @@
 //! chmod, chown, utimes, truncate.
 
-use xtfs_core::access::{self, MODE_MASK, SGID, Wanted};
+use xtfs_core::access::{self, Identity, MODE_MASK, SGID, Wanted};
 use xtfs_core::{Error, FILE_SIZE_MAX, FileEpoch, Floor, Result};
 
 use crate::state::change::Change;
@@ -100,8 +100,7 @@ fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode)
     inode.uid = set.uid.unwrap_or(inode.uid);
     inode.gid = set.gid.unwrap_or(inode.gid);
     if let Some(mode) = set.mode {
-        let is_member = is_root || change.caller.in_group(inode.gid);
-        inode.mode = mode & MODE_MASK & if is_member { !0 } else { !SGID };
+        inode.mode = chmod(&change.caller, inode.gid, mode);
     }
     // Also if the mode came along: nobody gives a set-id program away.
     let given = chowned && !inode.is_directory() && (set.mode.is_none() || !is_root);
@@ -109,6 +108,12 @@ fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode)
     if given || cut || set.kill_set_ids {
         inode.mode = access::without_set_ids(inode.mode);
     }
+}
+
+/// Nobody makes a program that runs as a group that they are not in. With an ACL the group bits are its mask.
+pub(super) fn chmod(caller: &Identity, gid: u32, mode: u32) -> u32 {
+    let is_member = caller.is_root() || caller.in_group(gid);
+    mode & MODE_MASK & if is_member { !0 } else { !SGID }
 }
 
 /// R6: with data there, all columns must learn of it. A column that is silent learns of it later.

@@ -5,7 +5,7 @@ use uuid::Uuid;
 use xtfs_core::TargetId;
 
 use super::*;
-use crate::state::keys::{Keys, decode, encode};
+use crate::state::keys::{Keys, decode, encode, encode_inode};
 use crate::state::machine::Counters;
 use crate::state::session::{Opens, Session};
 use crate::state::volume::{Usage, Volume};
@@ -79,10 +79,15 @@ fn an_inode_is_as_shipped() {
         version: DataVersion(0),
         sets: vec![ReplicaSetId(8), ReplicaSetId(9)],
     });
-    check(
-        &inode,
-        "01ac020100a403000001e807028020000202020201000180800802050002080901ffffffffffffffffff01000000000000000100",
-    );
+    // Without its last byte, which says that there are no ACLs, and with 1 in front, as the first format had it.
+    let golden = "02ac020100a403000001e807028020000202020201000180800802050002080901ffffffffffffffffff0100000000000000010000";
+    let value = encode_inode(&inode).unwrap();
+    assert_eq!(hex(&value), golden);
+    assert_eq!(decode::<Inode>(b"", &value).unwrap(), inode);
+    let first = [&[1], &value[1..value.len() - 1]].concat();
+    assert_eq!(decode::<Inode>(b"", &first).unwrap(), inode);
+    let cut = [&[2], &first[1..]].concat();
+    assert!(matches!(decode::<Inode>(b"", &cut), Err(Error::Corrupt(_))));
 }
 
 #[test]
@@ -129,7 +134,7 @@ fn small_rows_are_as_shipped() {
 #[test]
 fn a_row_of_another_format_or_cut_short_is_corrupt() {
     let mut bytes = encode(&Usage { files: 3, bytes: 300 }).unwrap();
-    bytes[0] = 2;
+    bytes[0] = 3;
     assert!(matches!(decode::<Usage>(b"k", &bytes), Err(Error::Corrupt(_))));
     assert!(matches!(decode::<Usage>(b"k", &[1]), Err(Error::Corrupt(_))));
     assert!(matches!(decode::<Usage>(b"k", &[]), Err(Error::Corrupt(_))));

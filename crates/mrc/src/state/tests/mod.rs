@@ -1,5 +1,6 @@
 //! The state machine over a store in memory. A test's name is the rule that it holds up.
 
+mod acls;
 mod attributes;
 mod golden;
 mod listing;
