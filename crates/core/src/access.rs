@@ -140,10 +140,12 @@ pub fn check_chown(
     Err(Error::NotPermitted)
 }
 
-/// What is left of `mode` when the file changes its owner, or is written by somebody other than root.
-/// Without group execution the sgid bit means something else, and stays.
-pub fn without_set_ids(mode: u32) -> u32 {
-    let sgid = if mode & 0o010 != 0 { SGID } else { 0 };
+/// What is left of the mode of a file of group `gid` when it changes its owner, or is written by somebody other than
+/// root. Without group execution the sgid bit means something else, and stays for members of the group.
+pub fn without_set_ids(identity: &Identity, gid: u32, mode: u32) -> u32 {
+    let runs_as_group = mode & 0o010 != 0;
+    let is_member = identity.is_root() || identity.in_group(gid);
+    let sgid = if runs_as_group || !is_member { SGID } else { 0 };
     mode & !(SUID | sgid)
 }
 
@@ -203,10 +205,15 @@ mod tests {
     }
 
     #[test]
-    fn sgid_without_group_execution_stays() {
-        assert_eq!(without_set_ids(0o6755), 0o755);
-        assert_eq!(without_set_ids(0o6745), 0o2745);
-        assert_eq!(without_set_ids(0o1777), 0o1777);
+    fn sgid_without_group_execution_stays_for_members() {
+        let (member, stranger) = (who(1, 9, &[2]), who(1, 9, &[3]));
+        for who in [&Identity::ROOT, &member, &stranger] {
+            assert_eq!(without_set_ids(who, 2, 0o6755), 0o755);
+            assert_eq!(without_set_ids(who, 2, 0o1777), 0o1777);
+        }
+        assert_eq!(without_set_ids(&Identity::ROOT, 2, 0o6745), 0o2745);
+        assert_eq!(without_set_ids(&member, 2, 0o6745), 0o2745);
+        assert_eq!(without_set_ids(&stranger, 2, 0o6745), 0o745);
     }
 
     #[test]

@@ -58,7 +58,7 @@ fn empty(change: &mut Change<'_, '_>, inode: &mut Inode, epoch: Option<FileEpoch
     let pending = resized(change, resize, inode, pending);
     change.put_pending(inode.ino, pending)?;
     if !change.caller.is_root() {
-        inode.mode = access::without_set_ids(inode.mode);
+        inode.mode = access::without_set_ids(&change.caller, inode.gid, inode.mode);
     }
     change.touch(inode);
     change.put_inode(inode)

@@ -97,6 +97,7 @@ pub(super) fn check_resizable(resize: Resize, inode: &Inode, pending: Pending) -
 fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode) {
     let chowned = set.uid.is_some() || set.gid.is_some();
     let is_root = change.caller.is_root();
+    let gid_before = inode.gid;
     inode.uid = set.uid.unwrap_or(inode.uid);
     inode.gid = set.gid.unwrap_or(inode.gid);
     if let Some(mode) = set.mode {
@@ -106,7 +107,7 @@ fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode)
     let given = chowned && !inode.is_directory() && (set.mode.is_none() || !is_root);
     let cut = set.size.is_some() && !is_root;
     if given || cut || set.kill_set_ids {
-        inode.mode = access::without_set_ids(inode.mode);
+        inode.mode = access::without_set_ids(&change.caller, gid_before, inode.mode);
     }
 }
 
