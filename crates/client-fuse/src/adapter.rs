@@ -38,6 +38,16 @@ pub(crate) struct Settings {
     pub(crate) direct_io: bool,
     /// Mounted with `-o sync`: every write is as with `O_SYNC`.
     pub(crate) sync: bool,
+    pub(crate) judge: Judge,
+}
+
+/// Who checks permissions. The MRC always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The kernel as well. Only so it guards FIFOs, sockets and devices, which it opens without asking us.
+    Both,
+    /// For volumes on which owners give files away: the kernel would refuse that by itself.
+    MrcAlone,
 }
 
 /// What all callbacks and tasks of a mount share.

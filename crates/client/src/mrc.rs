@@ -43,6 +43,8 @@ pub(crate) struct Mrc {
 struct State {
     session: SessionId,
     renew: Duration,
+    /// The policy of the volume when the session was opened.
+    chown_non_root: bool,
     positions: Positions<Arc<dyn Kept>>,
     /// The MRC may have restarted: nothing goes there before that is known.
     suspect: bool,
@@ -123,6 +125,7 @@ impl Mrc {
         let state = State {
             session: SessionId(0),
             renew: Duration::from_secs(5),
+            chown_non_root: false,
             positions: Positions::default(),
             suspect: false,
             failed_recoveries: 0,
@@ -375,6 +378,11 @@ impl Mrc {
         self.open_session(retry).await
     }
 
+    /// The volume's policy when the session was opened: owners may give files away.
+    pub(crate) fn chown_non_root(&self) -> bool {
+        self.state.lock().chown_non_root
+    }
+
     async fn open_session(&self, retry: &mut Retry) -> Result<()> {
         let request = v1::OpenSessionRequest {
             header: None,
@@ -397,6 +405,7 @@ impl Mrc {
                     let mut state = self.state.lock();
                     state.session = SessionId(reply.session);
                     state.renew = Duration::from_millis(reply.renew_ms.max(100).into());
+                    state.chown_non_root = reply.chown_non_root;
                     state.suspect = false;
                     return Ok(());
                 }

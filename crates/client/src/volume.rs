@@ -57,6 +57,11 @@ impl Volume {
         self.root
     }
 
+    /// The volume's policy when it was mounted: owners may give files away.
+    pub fn chown_non_root(&self) -> bool {
+        self.mount.mrc.chown_non_root()
+    }
+
     pub async fn lookup(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attributes> {
         let request = v1::LookupRequest {
             header: None,

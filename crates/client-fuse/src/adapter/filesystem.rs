@@ -17,13 +17,16 @@ use fuser::{
 use xtfs_client::{Caller, CreateNode, RenameFlags, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
-use super::Shared;
 use super::answer::{Answer, Opened, Xattr};
 use super::convert::{node_kind, open_flags, set_time};
 use super::listing::{List, Listed};
 use super::locks::SetLock;
 use super::request::Write;
 use super::session;
+use super::{Judge, Shared};
+
+/// R_OK of access(2).
+const MAY_READ: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Adapter {
@@ -57,7 +60,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        session::agree(config);
+        session::agree(config, self.shared.settings.judge);
         Ok(())
     }
 
@@ -394,7 +397,10 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
-        self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, _caller| {
+        self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, caller| {
+            if shared.settings.judge == Judge::MrcAlone {
+                shared.volume.access(&caller, ino, MAY_READ).await?;
+            }
             let attributes = shared.volume.getattr(&Caller::ROOT, ino).await?;
             let number = shared.handles.add_directory(attributes);
             Ok(Opened { number, flags: FopenFlags::empty() })

@@ -34,11 +34,13 @@ pub(crate) async fn open_session(
         return Err(Error::Internal(format!("an open session answered {answer:?}")));
     };
     mrc.clocks.renew(session.session, Instant::now());
+    let policy = mrc.view(|view| Ok(view.volume(session.volume)?.volume().policy))?;
     Ok(v1::OpenSessionReply {
         log: Some(log),
         session: session.session.0,
         expiry_ms: u32::try_from(SESSION_EXPIRY.as_millis()).unwrap_or(u32::MAX),
         renew_ms: u32::try_from(SESSION_RENEW.as_millis()).unwrap_or(u32::MAX),
+        chown_non_root: policy.chown_non_root,
     })
 }
 
