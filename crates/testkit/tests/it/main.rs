@@ -11,6 +11,7 @@ mod full_disk;
 mod killing;
 mod locks;
 mod lost_osd;
+mod permissions;
 mod posix;
 mod power_cuts;
 mod tools;
