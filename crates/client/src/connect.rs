@@ -63,6 +63,7 @@ impl Client {
             files,
             syncer: Syncer::default(),
             lock_owners: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             timeo: options.timeo,
             runtime: Handle::current(),
             closing: TaskTracker::new(),

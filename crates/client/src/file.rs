@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
-use xtfs_core::{Error, Ino, Result};
+use xtfs_core::{FileEpoch, Ino, Result, Timestamp};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::file_state::FileState;
+use crate::io::{ColumnWritten, Repeat};
 use crate::locks::{LockedThrough, Releasing};
 use crate::method;
 use crate::mount::Mount;
@@ -105,19 +106,17 @@ impl OpenFile {
         self.write_at(offset, data).await
     }
 
-    /// Writes at the end of the file, whatever the flags; returns where.
-    pub async fn append(&self, data: Bytes) -> Result<u64> {
-        self.check_locks()?;
-        let deadline = self.mount.deadline();
-        let _alone = tokio::time::timeout_at(deadline, self.state.appending.lock())
-            .await
-            .map_err(|_| Error::Deadline("another append".into()))?;
-        let end = self.mount.size(&self.state, deadline).await?;
-        self.write_at(end, data).await?;
-        Ok(end)
+    pub(crate) async fn write_at(&self, offset: u64, data: Bytes) -> Result<()> {
+        self.write_under(offset, data, None).await
     }
 
-    async fn write_at(&self, offset: u64, mut data: Bytes) -> Result<()> {
+    /// `only_epoch`: the file must not have been cut since it had this one.
+    pub(crate) async fn write_under(
+        &self,
+        offset: u64,
+        mut data: Bytes,
+        only_epoch: Option<FileEpoch>,
+    ) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
@@ -125,22 +124,48 @@ impl OpenFile {
         while !data.is_empty() {
             let part = data.split_to(data.len().min(WRITE_BYTES_MAX));
             let mtime = self.mount.mrc.now();
-            let written = self.mount.write(&self.state, at, &part, mtime).await;
+            let once = Repeat { mtime, only_epoch };
+            let written = self.mount.write(&self.state, at, &part, once).await;
             let end = at.saturating_add(part.len() as u64);
-            match written {
-                Ok(columns) => {
-                    self.state.report.lock().add(end, mtime, &columns);
-                    self.report.lock().add(end, mtime, &columns);
-                }
-                Err(err) => {
-                    self.state.report.lock().doubt();
-                    self.report.lock().doubt();
-                    return Err(err);
-                }
-            }
+            self.report_written(end, mtime, written.as_deref().map_err(Clone::clone));
+            written?;
             at = end;
         }
         if self.flags.sync { self.fsync(true).await } else { Ok(()) }
+    }
+
+    /// Takes in what columns answered to a change.
+    pub(crate) fn report_written(
+        &self,
+        end: u64,
+        mtime: Timestamp,
+        written: Result<&[ColumnWritten]>,
+    ) {
+        match written {
+            Ok(columns) => {
+                self.state.report.lock().add(end, mtime, columns);
+                self.report.lock().add(end, mtime, columns);
+            }
+            Err(_) => self.report_doubt(),
+        }
+    }
+
+    /// The columns know more than what they have answered.
+    pub(crate) fn report_doubt(&self) {
+        self.state.report.lock().doubt();
+        self.report.lock().doubt();
+    }
+
+    pub(crate) fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
+    pub(crate) fn state(&self) -> &Arc<FileState> {
+        &self.state
+    }
+
+    pub(crate) async fn size(&self) -> Result<u64> {
+        self.mount.size(&self.state, self.mount.deadline()).await
     }
 
     /// What was written through any handle of this inode, and all metadata, survives a power cut

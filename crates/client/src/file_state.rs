@@ -2,6 +2,7 @@
 //! handles.
 
 use std::collections::HashMap;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,13 +28,24 @@ pub(crate) struct FileState {
     /// Read: a write is on its way. Write: nothing may be, as the file is cut, or written again.
     pub(crate) writing: tokio::sync::RwLock<()>,
     /// Held over finding the end of the file and writing there.
-    pub(crate) appending: tokio::sync::Mutex<()>,
+    pub(crate) appending: tokio::sync::Mutex<Turn>,
+    /// Appends of this mount that wait for it, or are under way.
+    pub(crate) appends: AtomicU32,
     /// Held by whoever fetches new rights.
     pub(crate) renewing: tokio::sync::Mutex<()>,
     /// What all handles wrote, also those that are being closed.
     pub(crate) report: Mutex<Report>,
     pub(crate) locks: LockOwners,
     inner: Mutex<Inner>,
+}
+
+/// The session's turn to append to the file, which only one session has at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Number of the turn, if the MRC has given it and it was not ended.
+    pub(crate) held: Option<u64>,
+    /// How often it was used.
+    pub(crate) uses: u32,
 }
 
 #[derive(Debug, Default)]
@@ -102,6 +114,7 @@ impl FileState {
             session,
             writing: tokio::sync::RwLock::default(),
             appending: tokio::sync::Mutex::default(),
+            appends: AtomicU32::new(0),
             renewing: tokio::sync::Mutex::default(),
             report: Mutex::default(),
             locks: LockOwners::default(),

@@ -1,11 +1,14 @@
 //! The filesystem as a library: namespace, striped IO, retry, sessions. Knows nothing of FUSE.
 
 mod admin;
+mod append;
 mod attributes;
 mod cluster;
 mod connect;
+mod copy;
 mod file;
 mod file_state;
+mod holes;
 mod io;
 mod layout;
 mod locks;
@@ -18,6 +21,7 @@ mod osds;
 mod positions;
 mod report;
 mod retry;
+mod seek;
 mod session;
 mod spec;
 mod stripes;
@@ -33,8 +37,10 @@ pub use attributes::{
 };
 pub use connect::Client;
 pub use file::{OpenFile, OpenFlags};
+pub use holes::Reshape;
 pub use layout::{FileLayout, Member, ReplicaSet, Where};
 pub use locks::{FileLock, LockKind, LockOwner, LockTicket};
+pub use seek::Seek;
 pub use spec::{MountSpec, Options, SpecError};
 pub use volume::{CreateNode, RenameFlags, Volume, XattrMode};
 pub use xtfs_proto::Caller;

@@ -16,6 +16,8 @@ pub(crate) trait Method: Debug + Send + Sync + 'static {
     type Reply: Reply;
 
     const NAME: &'static str;
+    /// A restarted MRC that has lost it gets it again (P2).
+    const SENT_AGAIN: bool = true;
 
     fn send(
         service: MrcService,
@@ -87,6 +89,28 @@ macro_rules! replies_with_attributes {
     )*};
 }
 
+/// Gets the turn to append.
+#[derive(Debug)]
+pub(crate) struct BeginAppend;
+
+impl Method for BeginAppend {
+    type Request = v1::BeginAppendRequest;
+    type Reply = v1::InodeReply;
+
+    const NAME: &'static str = "begin_append";
+    // It may be another client's turn by now, and nothing else of ours may wait for that.
+    const SENT_AGAIN: bool = false;
+
+    fn send(
+        mut service: MrcService,
+        mut request: v1::BeginAppendRequest,
+        header: v1::RequestHeader,
+    ) -> Sending<v1::InodeReply> {
+        request.header = Some(header);
+        Box::pin(async move { service.begin_append(request).await })
+    }
+}
+
 methods! {
     OpenSession = open_session(OpenSessionRequest) -> OpenSessionReply;
     CloseSession = close_session(CloseSessionRequest) -> DoneReply;
@@ -108,6 +132,7 @@ methods! {
     Open = open(OpenRequest) -> OpenReply;
     Renew = renew(RenewRequest) -> OpenReply;
     Close = close(CloseRequest) -> DoneReply;
+    EndAppend = end_append(EndAppendRequest) -> DoneReply;
     SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
     Lock = lock(LockRequest) -> LockReply;
     TestLock = test_lock(LockRequest) -> TestLockReply;

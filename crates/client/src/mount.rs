@@ -32,6 +32,8 @@ pub(crate) struct Mount {
     pub(crate) syncer: Syncer,
     /// The last owner of locks that got a number.
     pub(crate) lock_owners: AtomicU64,
+    /// Numbers of turns to append.
+    pub(crate) turns: AtomicU64,
     pub(crate) timeo: Duration,
     pub(crate) runtime: Handle,
     /// Closes in the background.

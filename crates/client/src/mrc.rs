@@ -93,6 +93,9 @@ impl<M: Method> Kept for Change<M> {
         number: RequestNumber,
     ) -> Pin<Box<dyn Future<Output = Result<SentAgain>> + Send + 'a>> {
         Box::pin(async move {
+            if !M::SENT_AGAIN {
+                return Ok(SentAgain { log: None, vanished: None });
+            }
             let request = self.request.clone();
             match mrc.attempt::<M>(&self.caller, request, number, mrc.attempt_max()).await {
                 Ok(reply) => {

@@ -73,6 +73,8 @@ pub(crate) struct Wake {
     pub(crate) settlement: Notify,
     pub(crate) deletion: Notify,
     pub(crate) purge: Notify,
+    /// Somebody's turn to append may have ended.
+    pub(crate) append: Notify,
 }
 
 /// On whose behalf a command is made.

@@ -85,11 +85,13 @@ macro_rules! headed {
 
 headed!(
     AccessRequest,
+    BeginAppendRequest,
     CloseRequest,
     CloseSessionRequest,
     CreateRequest,
     CreateVolumeRequest,
     DeleteVolumeRequest,
+    EndAppendRequest,
     GetXattrRequest,
     GetAttrRequest,
     InodeRequest,
@@ -228,6 +230,14 @@ impl v1::mrc_server::Mrc for Service {
 
     async fn close(&self, r: Request<v1::CloseRequest>) -> Reply<v1::DoneReply> {
         self.serve(r, ops::close).await
+    }
+
+    async fn begin_append(&self, r: Request<v1::BeginAppendRequest>) -> Reply<v1::InodeReply> {
+        self.serve(r, ops::begin_append).await
+    }
+
+    async fn end_append(&self, r: Request<v1::EndAppendRequest>) -> Reply<v1::DoneReply> {
+        self.serve(r, ops::end_append).await
     }
 
     async fn sync(&self, r: Request<v1::SyncMetadataRequest>) -> Reply<v1::DoneReply> {

@@ -9,16 +9,16 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyLock, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request,
-    TimeOrNow, WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use xtfs_client::{Caller, CreateNode, RenameFlags, SetAttr, XattrMode};
+use xtfs_client::{Caller, CreateNode, RenameFlags, Seek, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
 use super::answer::{Answer, Opened, Xattr};
-use super::convert::{node_kind, open_flags, set_time};
+use super::convert::{node_kind, open_flags, reshape, set_time};
 use super::listing::{List, Listed};
 use super::locks::SetLock;
 use super::request::Write;
@@ -536,18 +536,76 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// Holes and preallocation are later work; said so, and not silently ignored.
     fn fallocate(
         &self,
-        _request: &Request,
-        _ino: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
+        request: &Request,
+        ino: INodeNo,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EOPNOTSUPP);
+        let ino = self.ino(ino);
+        self.serve(request, "fallocate", reply, async move |shared: Arc<Shared>, caller| {
+            let reshape = reshape(mode)
+                .ok_or_else(|| Error::NotSupported(format!("mode {mode:#x} of fallocate")))?;
+            let handle = shared.writable(handle.0)?;
+            if caller.uid != 0 && shared.handles.is_privileged(ino) {
+                shared.strip_privileges(&caller, ino).await?;
+            }
+            handle.file.reshape(reshape, offset, length).await
+        });
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.serve(request, "lseek", reply, async move |shared: Arc<Shared>, _caller| {
+            let to = match whence {
+                libc::SEEK_DATA => Seek::Data,
+                libc::SEEK_HOLE => Seek::Hole,
+                _ => return Err(Error::Invalid("whence of lseek".into())),
+            };
+            // Before the start there is no data either.
+            let Ok(offset) = u64::try_from(offset) else { return Ok(None) };
+            shared.handles.file(handle.0)?.file.seek(offset, to).await
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _ino_in: INodeNo,
+        handle_in: FileHandle,
+        offset_in: u64,
+        ino_out: INodeNo,
+        handle_out: FileHandle,
+        offset_out: u64,
+        length: u64,
+        flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        let ino_out = self.ino(ino_out);
+        self.serve(request, "copy_file_range", reply, async move |shared: Arc<Shared>, caller| {
+            if !flags.is_empty() {
+                return Err(Error::Invalid("flags of copy_file_range".into()));
+            }
+            let source = shared.handles.file(handle_in.0)?;
+            let target = shared.writable(handle_out.0)?;
+            if caller.uid != 0 && shared.handles.is_privileged(ino_out) {
+                shared.strip_privileges(&caller, ino_out).await?;
+            }
+            let copied =
+                source.file.copy_range(offset_in, &target.file, offset_out, length).await?;
+            u32::try_from(copied).map_err(|_| Error::Internal(format!("copied {copied} bytes")))
+        });
     }
 }
 

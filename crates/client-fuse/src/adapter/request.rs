@@ -10,6 +10,7 @@ use xtfs_core::{Error, Ino, Result};
 use super::Shared;
 use super::answer::Opened;
 use super::convert::file_attr;
+use super::handles::OpenHandle;
 
 pub(super) struct Write {
     pub(super) ino: Ino,
@@ -81,6 +82,12 @@ impl Shared {
             treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
         Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
+    }
+
+    /// A handle that was opened for writing; the kernel checks it, too.
+    pub(super) fn writable(&self, number: u64) -> Result<OpenHandle> {
+        let handle = self.handles.file(number)?;
+        if handle.write { Ok(handle) } else { Err(Error::StaleHandle) }
     }
 
     pub(super) async fn setattr(

@@ -1,5 +1,6 @@
 //! One function for each request of `proto/mrc.proto`.
 
+mod append;
 mod attributes;
 mod entries;
 mod lock;
@@ -9,6 +10,7 @@ mod tools;
 mod volume;
 mod xattr;
 
+pub(crate) use append::{begin_append, end_append};
 pub(crate) use attributes::{access, get_attr, lookup, set_attr};
 pub(crate) use entries::{link, mkdir, mknod, read_dir, readlink, rename, rmdir, symlink, unlink};
 pub(crate) use lock::{lock, test_lock, wait_lock};

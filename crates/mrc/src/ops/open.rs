@@ -109,6 +109,7 @@ pub(crate) async fn close(
     let action = Action::Close(Close { ino: Ino(request.ino), write: request.write, report });
     let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
     if request.write {
+        mrc.wake.append.notify_waiters();
         mrc.wake.settlement.notify_one();
     }
     mrc.wake.deletion.notify_one();

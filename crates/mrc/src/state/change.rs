@@ -9,7 +9,7 @@ use super::inode::{Dentry, FileKind, Inode, Orphan, Pending};
 use super::keys::{Keys, encode_inode, load, store};
 use super::lock::LockTable;
 use super::rows::{Rows, all};
-use super::session::Opens;
+use super::session::{AppendTurn, Opens};
 use super::volume::{Usage, Volume};
 
 #[derive(Debug)]
@@ -163,6 +163,7 @@ impl Change<'_, '_> {
         self.tx.delete(&self.keys.orphan(ino));
         self.tx.delete(&self.keys.pending(ino));
         self.tx.delete(&self.keys.locks(ino));
+        self.tx.delete(&self.keys.append(ino));
         for (key, _) in all(self.tx, &self.keys.xattrs(ino))? {
             self.tx.delete(&key);
         }
@@ -178,8 +179,24 @@ impl Change<'_, '_> {
         self.put(&key, &pending)
     }
 
+    /// Who does not hold the inode open for writing has no turn to append to it.
+    pub(super) fn put_append_turn(&mut self, ino: Ino, turn: Option<AppendTurn>) -> Result<()> {
+        let key = self.keys.append(ino);
+        match turn {
+            Some(turn) => self.put(&key, &turn),
+            None => {
+                self.tx.delete(&key);
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn put_opens(&mut self, ino: Ino, session: SessionId, opens: Opens) -> Result<()> {
         let (by_ino, by_session) = (self.keys.open(ino, session), self.keys.opened(session, ino));
+        if opens.write == 0 && self.rows().append_turn(ino)?.is_some_and(|it| it.session == session)
+        {
+            self.put_append_turn(ino, None)?;
+        }
         if opens == Opens::default() {
             self.tx.delete(&by_ino);
             self.tx.delete(&by_session);

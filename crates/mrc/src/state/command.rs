@@ -74,6 +74,8 @@ pub enum Action {
     ForgetNeverUsed(NumberRange),
     // The newest come last: the log has the others by their number.
     Lock(Lock),
+    BeginAppend(Append),
+    EndAppend(Append),
 }
 
 /// Takes the next `count` numbers; answers [`Answer::Reserved`].
@@ -320,6 +322,14 @@ pub struct Report {
     pub report: WriteReport,
 }
 
+/// A turn of the command's session to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    pub ino: Ino,
+    /// The session's own number for it.
+    pub turn: u64,
+}
+
 /// Somebody read: the atime moves as the volume's policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
@@ -423,7 +433,9 @@ impl Command {
             | Action::Settle(_)
             | Action::FinishDelete(_)
             | Action::ForgetNeverUsed(_)
-            | Action::Lock(_) => Durability::Process,
+            | Action::Lock(_)
+            | Action::BeginAppend(_)
+            | Action::EndAppend(_) => Durability::Process,
         }
     }
 
@@ -445,6 +457,8 @@ impl Command {
                 | Action::BeginDelete(_)
                 | Action::FinishDelete(_)
                 | Action::ForgetNeverUsed(_)
+                | Action::BeginAppend(_)
+                | Action::EndAppend(_)
         ) || match &self.action {
             Action::SetAttr(set) => set.size.is_some(),
             // What takes next to nothing and is given back at close: files can still be read.
@@ -499,7 +513,9 @@ impl Command {
             | Action::BeginDelete(_)
             | Action::FinishDelete(_)
             | Action::ForgetNeverUsed(_)
-            | Action::Lock(_) => Vec::new(),
+            | Action::Lock(_)
+            | Action::BeginAppend(_)
+            | Action::EndAppend(_) => Vec::new(),
         }
     }
 }

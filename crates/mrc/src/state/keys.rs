@@ -24,6 +24,7 @@
 //! | orphan | `o` | ino | `Orphan` |
 //! | pending | `p` | ino | `Pending` |
 //! | open | `h` | ino, session | `Opens` |
+//! | append | `e` | ino | `AppendTurn`: who may append |
 //! | opened | `q` | session, ino | nothing: what a session holds open |
 //! | locks | `f` | ino | `LockTable` |
 //!
@@ -93,6 +94,10 @@ impl Keys {
 
     pub(super) fn never_used(self, start: u64) -> Vec<u8> {
         self.number(NEVER_USED, start)
+    }
+
+    pub(super) fn append(self, ino: Ino) -> Vec<u8> {
+        self.number(b'e', ino.0)
     }
 
     pub(super) fn volume(self, volume: VolumeId) -> Vec<u8> {

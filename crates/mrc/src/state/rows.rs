@@ -7,7 +7,7 @@ use xtfs_kv::{KeyRange, Read};
 use super::inode::{Dentry, Inode, Orphan, Pending};
 use super::keys::{Keys, decode, last_number, load};
 use super::lock::LockTable;
-use super::session::Opens;
+use super::session::{AppendTurn, Opens};
 use super::volume::Usage;
 
 /// Rows read at once where all of a prefix are wanted.
@@ -71,6 +71,10 @@ impl Rows<'_> {
 
     pub(super) fn is_written(self, ino: Ino) -> Result<bool> {
         Ok(self.holders(ino)?.iter().any(|(_, opens)| opens.write > 0))
+    }
+
+    pub(super) fn append_turn(self, ino: Ino) -> Result<Option<AppendTurn>> {
+        load(self.read, &self.keys.append(ino))
     }
 
     pub(super) fn usage(self) -> Result<Usage> {

@@ -168,6 +168,12 @@ impl VolumeView<'_> {
         moves_atime(self.volume.policy.atime, inode, now)
     }
 
+    /// Whether no other session has the turn to append.
+    pub fn may_append(&self, ino: Ino, session: SessionId) -> Result<bool> {
+        let holder = self.rows.append_turn(ino)?;
+        Ok(holder.is_none_or(|holder| holder.session == session))
+    }
+
     /// access(2).
     pub fn access(&self, caller: &Identity, ino: Ino, wanted: Wanted) -> Result<()> {
         self.check(caller, &self.rows.inode(ino)?, wanted)

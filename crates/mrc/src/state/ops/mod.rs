@@ -1,5 +1,6 @@
 //! One file per request: refuse first, then change.
 
+mod append;
 mod close;
 mod default_layout;
 mod delete;
@@ -52,6 +53,8 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::Open(open) => open::open(change, open),
         Action::Close(close) => close::close(change, &close),
         Action::Report(report) => close::report(change, &report),
+        Action::BeginAppend(append) => append::begin(change, append),
+        Action::EndAppend(append) => append::end(change, append),
         Action::Read(touch) => read::read(change, touch),
         Action::Settle(settle) => settle::settle(change, &settle),
         Action::BeginDelete(inos) => delete::begin(change, &inos),

@@ -7,7 +7,7 @@ use xtfs_core::TargetId;
 use super::*;
 use crate::state::keys::{Keys, decode, encode, encode_inode};
 use crate::state::machine::Counters;
-use crate::state::session::{Opens, Session};
+use crate::state::session::{AppendTurn, Opens, Session};
 use crate::state::volume::{Usage, Volume};
 
 fn hex(bytes: &[u8]) -> String {
@@ -96,6 +96,7 @@ fn small_rows_are_as_shipped() {
     check(&Orphan::Deleting, "0101");
     check(&Pending { seal: true, settle: false, dead_writer: true, fence: false }, "0101000100");
     check(&Opens { read: 1, write: 2 }, "010102");
+    check(&AppendTurn { session: SessionId(6), turn: 300 }, "0106ac02");
     check(&Usage { files: 3, bytes: 300 }, "0103ac02");
     check(&VolumeId(2), "0102");
     let client = ClientId(Uuid::from_u128(0x0123));
