@@ -5,10 +5,18 @@ use xtfs_core::{ByteRange, Error, FILE_SIZE_MAX, Result};
 use crate::file::OpenFile;
 use crate::holes::Reshape;
 
-/// Bytes that are copied at a time; twice as much is held in memory.
+/// Bytes of data that are copied at a time; twice as much is held in memory.
 const PIECE: u64 = 4 << 20;
-/// Most bytes of one call, so that it ends before its caller's patience: the rest is asked for again.
-const CALL_MAX: u64 = 64 << 20;
+/// From so many bytes of data on a call ends, before its caller's patience does: the rest is asked for again.
+const CALL_DATA_MAX: u64 = 64 << 20;
+/// Most bytes of one call, holes and all: as many as the kernel can be told of.
+const CALL_MAX: u64 = 2 << 30;
+
+/// What was copied at once.
+struct Piece {
+    len: u64,
+    is_data: bool,
+}
 
 impl OpenFile {
     /// Copies at most `len` bytes from `offset` to `offset_out` of `target`, holes as holes. Fewer only at the end of
@@ -31,13 +39,15 @@ impl OpenFile {
         }
         let size = self.size().await?;
         let len = len.min(size.saturating_sub(offset)).min(CALL_MAX);
-        let mut done = 0;
-        while done < len {
-            let piece = (len - done).min(PIECE);
-            let copied = self.copy_piece(offset + done, target, offset_out + done, piece).await;
-            match copied {
-                Ok(0) => break,
-                Ok(copied) => done += copied,
+        let (mut done, mut data) = (0, 0);
+        while done < len && data < CALL_DATA_MAX {
+            let rest = ByteRange::between(offset + done, offset + len);
+            match self.copy_piece(rest, target, offset_out + done).await {
+                Ok(Piece { len: 0, .. }) => break,
+                Ok(piece) => {
+                    done += piece.len;
+                    data += if piece.is_data { piece.len } else { 0 };
+                }
                 // What was copied is told; the next call meets the error.
                 Err(_) if done > 0 => break,
                 Err(err) => return Err(err),
@@ -46,20 +56,20 @@ impl OpenFile {
         Ok(done)
     }
 
-    async fn copy_piece(&self, from: u64, target: &OpenFile, to: u64, len: u64) -> Result<u64> {
-        let range = ByteRange::between(from, from + len);
+    /// The first hole of `range`, or part of its first data.
+    async fn copy_piece(&self, range: ByteRange, target: &OpenFile, to: u64) -> Result<Piece> {
         let data = self.first_data(range).await?;
-        let hole = data.map_or(len, |data| data.start() - from);
+        let hole = data.map_or(range.len(), |data| data.start() - range.start());
         if hole > 0 {
             // Also grows the target if the hole ends it.
             target.reshape(Reshape::Zero { keep_size: false }, to, hole).await?;
-            return Ok(hole);
+            return Ok(Piece { len: hole, is_data: false });
         }
-        let data = data.map_or(0, ByteRange::len);
-        let wanted = u32::try_from(data).map_err(|_| Error::FileTooLarge)?;
-        let bytes = self.read(from, wanted).await?;
-        let copied = bytes.len() as u64;
+        let wanted = data.map_or(0, ByteRange::len).min(PIECE);
+        let wanted = u32::try_from(wanted).map_err(|_| Error::FileTooLarge)?;
+        let bytes = self.read(range.start(), wanted).await?;
+        let len = bytes.len() as u64;
         target.write_at(to, bytes).await?;
-        Ok(copied)
+        Ok(Piece { len, is_data: true })
     }
 }

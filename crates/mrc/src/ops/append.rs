@@ -9,8 +9,8 @@ use xtfs_proto::v1;
 use crate::encode;
 use crate::mrc::Mrc;
 use crate::service::Call;
+use crate::state::Action;
 use crate::state::command::Append;
-use crate::state::{Action, Answer};
 
 /// A turn is waited for so long; then the client asks again, until its own deadline.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
@@ -28,7 +28,7 @@ pub(crate) async fn begin_append(
     let action = Action::BeginAppend(Append { ino, turn: request.turn });
     let until =
         tokio::time::Instant::now() + call.left().saturating_sub(SIZE_TIME_MIN).min(TURN_WAIT_MAX);
-    let (answer, log) = loop {
+    let (_, log) = loop {
         // Before the look: an end in between wakes us.
         let ended = mrc.wake.append.notified();
         tokio::pin!(ended);
@@ -45,11 +45,7 @@ pub(crate) async fn begin_append(
             return Err(Error::Overloaded("another client appends to the file".into()));
         }
     };
-    let Answer::Inode(inode) = answer else {
-        return Err(Error::Internal(format!("a turn to append answered {answer:?}")));
-    };
-    // The answer may be a remembered one of an earlier try; the inode is looked at as it is.
-    let now = mrc.inode(volume, inode.ino)?;
+    let now = mrc.inode(volume, ino)?;
     let seen = mrc.seen_by_writer(&call, volume, &now, report.as_ref()).await?;
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
 }

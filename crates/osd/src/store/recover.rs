@@ -49,6 +49,9 @@ impl Store {
                 }
             }
         }
+        if state.record.segments != before.segments {
+            self.measure(id, state)?;
+        }
         if state.record != before && state.presence == Presence::Present {
             self.put_record(id, &state.record, Durability::Process)?;
         }

@@ -250,7 +250,10 @@ impl Store {
             self.punch_segment(id, state, number, &(whole_start..whole_end))?;
             // Room that was taken ahead, beyond the end.
             let beyond = asked.start.max(end).next_multiple_of(BLOCK)..asked.end / BLOCK * BLOCK;
-            self.segment(id, number)?.punch(&self.part_in(&beyond, number))?;
+            let beyond = self.part_in(&beyond, number);
+            if !beyond.is_empty() {
+                self.segment(id, number)?.punch(&beyond)?;
+            }
         }
         Ok(())
     }
@@ -264,6 +267,9 @@ impl Store {
     ) -> Result<()> {
         let start = self.start_of(number);
         let part = self.part_in(bytes, number);
+        if part.is_empty() {
+            return Ok(());
+        }
         let segment = self.segment(id, number)?;
         let mut at = part.start;
         while at < part.end {

@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod append;
 mod applications;
 mod bad_input;
 mod corruption;
 mod elasticity;
 mod files;
 mod full_disk;
+mod holes;
 mod killing;
 mod locks;
 mod lost_osd;

@@ -18,7 +18,7 @@ pub(super) fn begin(change: &mut Change<'_, '_>, append: Append) -> Result<Answe
         return Err(Error::Overloaded("another client appends to the file".into()));
     }
     change.put_append_turn(ino, Some(AppendTurn { session, turn }))?;
-    Ok(Answer::Inode(Box::new(change.rows().inode(ino)?)))
+    Ok(Answer::Done)
 }
 
 /// One that has ended already, with the last close or for a newer one, is ended.
