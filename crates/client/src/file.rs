@@ -228,14 +228,6 @@ impl OpenFile {
         self.mount.getattr(caller, self.ino(), Some(&self.state), self.mount.deadline()).await
     }
 
-    pub(crate) fn mount(&self) -> &Mount {
-        &self.mount
-    }
-
-    pub(crate) fn state(&self) -> &Arc<FileState> {
-        &self.state
-    }
-
     pub(crate) fn locked_through(&self) -> &LockedThrough {
         &self.locked_through
     }
