@@ -17,7 +17,7 @@ use xtfs_rpc::WATCH_INTERVAL;
 use crate::dir::{Dir, Versions};
 
 /// Between two lists on one stream.
-const COALESCE: Duration = Duration::from_millis(500);
+const COALESCE: Duration = Duration::from_millis(100);
 /// Streams at once; further ones are refused as overloaded, and ask with `List`.
 const WATCHERS_MAX: usize = 20_000;
 

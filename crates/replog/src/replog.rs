@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use openraft::error::{CheckIsLeaderError, InitializeError, RaftError};
@@ -101,7 +102,8 @@ pub struct LogStatus {
     pub durable: u64,
 }
 
-/// Dropped, it stops like a process that is killed: nothing is synced.
+/// Dropped, it stops like a process that is killed: nothing is synced. Its thread has ended then: a
+/// process that exits takes down what that thread needs to close the store.
 pub struct Replog<S: StateMachine> {
     machine: Arc<S>,
     shared: Arc<Shared>,
@@ -111,6 +113,7 @@ pub struct Replog<S: StateMachine> {
     confirmations: Confirmations,
     stop: CancellationToken,
     stopped: watch::Receiver<bool>,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// Confirmations of the leader by a quorum: one serves all who asked before it began.
@@ -191,7 +194,8 @@ impl<S: StateMachine> Replog<S> {
             ended.send_replace(true);
         };
         let spawned = std::thread::Builder::new().name("replog".to_owned()).spawn(run);
-        spawned.map_err(|err| Error::Internal(format!("cannot start a thread: {err}")))?;
+        let cannot = |err| Error::Internal(format!("cannot start a thread: {err}"));
+        let thread = Some(spawned.map_err(cannot)?);
         let gone = || Error::Internal("the thread of the log has panicked".to_owned());
         let Started { shared, raft } = starting.await.map_err(|_| gone())??;
         Ok(Arc::new(Replog {
@@ -203,6 +207,7 @@ impl<S: StateMachine> Replog<S> {
             confirmations: Confirmations::default(),
             stop: token,
             stopped,
+            thread,
         }))
     }
 
@@ -319,6 +324,9 @@ impl<S: StateMachine> Replog<S> {
 impl<S: StateMachine> Drop for Replog<S> {
     fn drop(&mut self) {
         self.stop.cancel();
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the thread of the log has panicked");
+        }
     }
 }
 
