@@ -1,5 +1,6 @@
 //! copy_file_range(2): from file to file without going by the application.
 
+use tokio::time::Instant;
 use xtfs_core::{ByteRange, Error, FILE_SIZE_MAX, Result};
 
 use crate::file::OpenFile;
@@ -28,19 +29,17 @@ impl OpenFile {
         offset_out: u64,
         len: u64,
     ) -> Result<u64> {
-        let overflow = |at: u64| at.checked_add(len).is_none_or(|end| end > FILE_SIZE_MAX);
-        if overflow(offset_out) {
-            return Err(Error::FileTooLarge);
-        }
-        let end = offset.checked_add(len).ok_or_else(|| Error::Invalid("offset".into()))?;
-        let same = self.ino() == target.ino();
-        if same && offset < offset_out + len && offset_out < end {
+        let patience = self.mount().deadline() - self.mount().timeo / 2;
+        let size = self.size().await?;
+        let len = len.min(size.saturating_sub(offset));
+        let end_out = offset_out.checked_add(len).filter(|&end| end <= FILE_SIZE_MAX);
+        let end_out = end_out.ok_or(Error::FileTooLarge)?;
+        if self.ino() == target.ino() && offset < end_out && offset_out < offset + len {
             return Err(Error::Invalid("the ranges of the file overlap".into()));
         }
-        let size = self.size().await?;
-        let len = len.min(size.saturating_sub(offset)).min(CALL_MAX);
+        let len = len.min(CALL_MAX);
         let (mut done, mut data) = (0, 0);
-        while done < len && data < CALL_DATA_MAX {
+        while done < len && data < CALL_DATA_MAX && (done == 0 || Instant::now() < patience) {
             let rest = ByteRange::between(offset + done, offset + len);
             match self.copy_piece(rest, target, offset_out + done).await {
                 Ok(Piece { len: 0, .. }) => break,
@@ -59,6 +58,10 @@ impl OpenFile {
     /// The first hole of `range`, or part of its first data.
     async fn copy_piece(&self, range: ByteRange, target: &OpenFile, to: u64) -> Result<Piece> {
         let data = self.first_data(range).await?;
+        if data.is_none() && self.size().await? < range.end() {
+            // It was cut meanwhile: no hole, but the end. The next call sees it.
+            return Ok(Piece { len: 0, is_data: false });
+        }
         let hole = data.map_or(range.len(), |data| data.start() - range.start());
         if hole > 0 {
             // Also grows the target if the hole ends it.

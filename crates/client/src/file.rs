@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 use xtfs_core::{FileEpoch, Ino, Result, Timestamp};
 use xtfs_proto::v1;
 
@@ -134,6 +134,10 @@ impl OpenFile {
         if self.flags.sync { self.fsync(true).await } else { Ok(()) }
     }
 
+    pub(crate) fn is_sync(&self) -> bool {
+        self.flags.sync
+    }
+
     /// Takes in what columns answered to a change.
     pub(crate) fn report_written(
         &self,
@@ -246,6 +250,9 @@ impl OpenFile {
         // Before the MRC knows: from now on nobody asks for a right to write because of it.
         state.closed(write);
         async move {
+            // The last close for writing ends a turn to append: not before the MRC knows what became of the append.
+            let turn = timeout_at(mount.deadline(), state.appending.lock()).await;
+            let turn = turn.ok().filter(|turn| write && turn.begun.is_some());
             let lost = mount.mrc.session() != state.session;
             if !lost {
                 let request = v1::CloseRequest {
@@ -258,6 +265,10 @@ impl OpenFile {
                 let closed = mount.mrc.change::<method::Close>(&ITSELF, request);
                 if let Err(err) = closed.await {
                     tracing::warn!(ino = %state.ino, %err, "close a file at the MRC");
+                } else if let Some(mut turn) = turn
+                    && !state.has_writers()
+                {
+                    turn.begun = None;
                 }
             }
         }

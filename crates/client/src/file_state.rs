@@ -2,7 +2,6 @@
 //! handles.
 
 use std::collections::HashMap;
-use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -27,10 +26,8 @@ pub(crate) struct FileState {
     pub(crate) session: SessionId,
     /// Read: a write is on its way. Write: nothing may be, as the file is cut, or written again.
     pub(crate) writing: tokio::sync::RwLock<()>,
-    /// Held over finding the end of the file and writing there.
-    pub(crate) appending: tokio::sync::Mutex<Turn>,
-    /// Appends of this mount that wait for it, or are under way.
-    pub(crate) appends: AtomicU32,
+    /// Held over finding the end of the file and writing there, and while a turn is being ended.
+    pub(crate) appending: Arc<tokio::sync::Mutex<Turn>>,
     /// Held by whoever fetches new rights.
     pub(crate) renewing: tokio::sync::Mutex<()>,
     /// What all handles wrote, also those that are being closed.
@@ -42,10 +39,18 @@ pub(crate) struct FileState {
 /// The session's turn to append to the file, which only one session has at a time.
 #[derive(Debug, Default)]
 pub(crate) struct Turn {
-    /// Number of the turn, if the MRC has given it and it was not ended.
-    pub(crate) held: Option<u64>,
-    /// How often it was used.
-    pub(crate) uses: u32,
+    /// Asked for, and not ended.
+    pub(crate) begun: Option<Begun>,
+    /// Appends so far.
+    pub(crate) uses: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) number: u64,
+    pub(crate) at: Instant,
+    /// Of the MRC's log when it was given. `None`: nobody knows whether it was.
+    pub(crate) term: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -113,8 +118,7 @@ impl FileState {
             ino,
             session,
             writing: tokio::sync::RwLock::default(),
-            appending: tokio::sync::Mutex::default(),
-            appends: AtomicU32::new(0),
+            appending: Arc::default(),
             renewing: tokio::sync::Mutex::default(),
             report: Mutex::default(),
             locks: LockOwners::default(),

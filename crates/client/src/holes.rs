@@ -17,6 +17,9 @@ use crate::seek::{self, Runs, Seek};
 use crate::syncer::WRITTEN_OVERHEAD;
 use crate::unsynced::{Span, SpanChange, Written};
 
+/// Bytes of the file that are punched at once.
+const PUNCH_STEP: u64 = 1 << 30;
+
 /// fallocate(2), without the modes that move data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reshape {
@@ -41,16 +44,27 @@ impl OpenFile {
             Reshape::Allocate { keep_size } => {
                 // Whether there is room shows before the size changes.
                 self.change_range(SpanChange::Allocate, true, range).await?;
-                if keep_size {
-                    return Ok(());
+                if !keep_size {
+                    self.change_range(SpanChange::Allocate, false, range).await?;
                 }
-                self.change_range(SpanChange::Allocate, false, range).await
             }
-            Reshape::Punch => self.change_range(SpanChange::Punch, true, range).await,
-            Reshape::Zero { keep_size } => {
-                self.change_range(SpanChange::Punch, keep_size, range).await
-            }
+            Reshape::Punch => self.change_steps(true, range).await?,
+            Reshape::Zero { keep_size } => self.change_steps(keep_size, range).await?,
         }
+        if self.is_sync() { self.fsync(true).await } else { Ok(()) }
+    }
+
+    /// Makes a hole step by step: each is one request to a column, which serves nothing else meanwhile.
+    async fn change_steps(&self, keep_length: bool, range: ByteRange) -> Result<()> {
+        let size = self.size().await?;
+        let mut at = range.start();
+        // Beyond the end there is nothing to punch, and one step makes the size.
+        while at < range.end() {
+            let end = if at < size { range.end().min(at + PUNCH_STEP) } else { range.end() };
+            self.change_range(SpanChange::Punch, keep_length, ByteRange::between(at, end)).await?;
+            at = end;
+        }
+        Ok(())
     }
 
     async fn change_range(&self, change: SpanChange, keep: bool, range: ByteRange) -> Result<()> {
@@ -81,8 +95,10 @@ impl OpenFile {
         if data >= range.end() {
             return Ok(None);
         }
-        let hole = self.seek(data, Seek::Hole).await?.unwrap_or(data);
-        Ok(Some(ByteRange::between(data, hole.clamp(data, range.end()))))
+        // If the data has just been punched or cut, one block is looked at as if it were still there.
+        let least = (data + 1).min(range.end());
+        let hole = self.seek(data, Seek::Hole).await?.unwrap_or(least);
+        Ok(Some(ByteRange::between(data, hole.clamp(least, range.end()))))
     }
 }
 

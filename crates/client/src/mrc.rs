@@ -286,6 +286,11 @@ impl Mrc {
         }
     }
 
+    /// Of the MRC's log; each start has a new one.
+    pub(crate) fn term(&self) -> u64 {
+        self.state.lock().positions.term()
+    }
+
     /// The MRC may have restarted.
     pub(crate) fn suspect(&self) {
         self.state.lock().suspect = true;

@@ -43,6 +43,11 @@ impl<K> Default for Positions<K> {
 }
 
 impl<K: Clone> Positions<K> {
+    /// The newest that was seen.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
     /// The number of a new request.
     pub(crate) fn begin(&mut self) -> RequestNumber {
         let number = self.next;

@@ -18,6 +18,7 @@ use xtfs_rpc::{
     write_atomically,
 };
 
+use crate::appenders::Appenders;
 use crate::config::Config;
 use crate::expiry::Clocks;
 use crate::mrc::{Asker, Mrc, Wake};
@@ -201,6 +202,7 @@ async fn assemble(
         clocks: Clocks::new(expiry, Instant::now(), sessions),
         directory,
         wake: Wake::default(),
+        appenders: Appenders::default(),
         waiters: Waiters::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),

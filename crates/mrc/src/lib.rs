@@ -1,5 +1,6 @@
 //! xtfs-mrc: volumes, namespace, layouts, capabilities, replica sets, sessions.
 
+mod appenders;
 pub mod capacity;
 pub mod config;
 mod daemon;

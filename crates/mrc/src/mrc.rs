@@ -22,6 +22,7 @@ use xtfs_proto::{Header, v1};
 use xtfs_replog::Replog;
 use xtfs_rpc::Directory;
 
+use crate::appenders::Appenders;
 use crate::expiry::Clocks;
 use crate::osds::Osds;
 use crate::service::Call;
@@ -48,6 +49,7 @@ pub struct Mrc {
     pub(crate) clocks: Clocks,
     pub(crate) directory: Directory,
     pub(crate) wake: Wake,
+    pub(crate) appenders: Appenders,
     pub(crate) waiters: Waiters,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -73,8 +75,6 @@ pub(crate) struct Wake {
     pub(crate) settlement: Notify,
     pub(crate) deletion: Notify,
     pub(crate) purge: Notify,
-    /// Somebody's turn to append may have ended.
-    pub(crate) append: Notify,
 }
 
 /// On whose behalf a command is made.

@@ -59,6 +59,20 @@ impl Service {
         let _slot = self.mrc.admit(&call.header).map_err(to_status)?;
         xtfs_rpc::answer(Some(limit), act(self.mrc.clone(), call, message)).await
     }
+
+    /// The same for what waits for other clients: it takes no slot from them.
+    async fn serve_waiting<Q: Headed, R, F>(
+        &self,
+        request: Request<Q>,
+        act: impl FnOnce(Arc<Mrc>, Call, Q) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<R>>,
+    {
+        let (call, limit, message) = taken_apart(request).map_err(to_status)?;
+        self.mrc.admit_waiting(&call.header).map_err(to_status)?;
+        xtfs_rpc::answer(Some(limit), act(self.mrc.clone(), call, message)).await
+    }
 }
 
 fn taken_apart<Q: Headed>(request: Request<Q>) -> Result<(Call, Duration, Q)> {
@@ -233,7 +247,7 @@ impl v1::mrc_server::Mrc for Service {
     }
 
     async fn begin_append(&self, r: Request<v1::BeginAppendRequest>) -> Reply<v1::InodeReply> {
-        self.serve(r, ops::begin_append).await
+        self.serve_waiting(r, ops::begin_append).await
     }
 
     async fn end_append(&self, r: Request<v1::EndAppendRequest>) -> Reply<v1::DoneReply> {
@@ -253,9 +267,7 @@ impl v1::mrc_server::Mrc for Service {
     }
 
     async fn wait_lock(&self, r: Request<v1::LockRequest>) -> Reply<v1::WaitLockReply> {
-        let (call, limit, message) = taken_apart(r).map_err(to_status)?;
-        self.mrc.admit_waiting(&call.header).map_err(to_status)?;
-        xtfs_rpc::answer(Some(limit), ops::wait_lock(self.mrc.clone(), call, message)).await
+        self.serve_waiting(r, ops::wait_lock).await
     }
 
     async fn get_xattr(&self, r: Request<v1::GetXattrRequest>) -> Reply<v1::XattrReply> {

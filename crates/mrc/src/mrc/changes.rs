@@ -135,7 +135,7 @@ impl Mrc {
         let (_, log) = self.propose(Asker::SERVICE, VolumeId(0), end).await?;
         self.clocks.forget(session);
         self.waiters.tell_all();
-        self.wake.append.notify_waiters();
+        self.appenders.tell_all();
         self.wake.settlement.notify_one();
         self.wake.deletion.notify_one();
         Ok(log)

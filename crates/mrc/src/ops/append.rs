@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use xtfs_core::{Error, Ino, Result, VolumeId};
+use tokio::time::{Instant, timeout, timeout_at};
+use xtfs_core::{Error, FileEpoch, Ino, Result, VolumeId};
 use xtfs_proto::v1;
 
+use crate::appenders::Place;
 use crate::encode;
-use crate::mrc::Mrc;
+use crate::mrc::{Mrc, OSD_DEADLINE_MAX};
 use crate::service::Call;
 use crate::state::Action;
-use crate::state::command::Append;
+use crate::state::command::{Append, EndAppend};
 
-/// A turn is waited for so long; then the client asks again, until its own deadline.
-const TURN_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Left of the request's time when the size is asked for.
 const SIZE_TIME_MIN: Duration = Duration::from_secs(1);
+/// Before a refused turn is asked for again, though nobody said that one has ended.
+const PAUSE: Duration = Duration::from_millis(50);
 
-/// The size is asked for with the turn: nobody else appends any more, and who appended before has ended.
+/// Those who wait have their turns in the order in which they came. The size is asked for with the turn: nobody else
+/// appends any more, and who appended before has ended.
 pub(crate) async fn begin_append(
     mrc: Arc<Mrc>,
     call: Call,
@@ -25,24 +28,15 @@ pub(crate) async fn begin_append(
 ) -> Result<v1::InodeReply> {
     let (volume, ino) = (VolumeId(request.volume), Ino(request.ino));
     let report = request.report.map(encode::write_report).transpose()?;
-    let action = Action::BeginAppend(Append { ino, turn: request.turn });
-    let until =
-        tokio::time::Instant::now() + call.left().saturating_sub(SIZE_TIME_MIN).min(TURN_WAIT_MAX);
-    let (_, log) = loop {
-        // Before the look: an end in between wakes us.
-        let ended = mrc.wake.append.notified();
-        tokio::pin!(ended);
-        ended.as_mut().enable();
-        let session = call.header.session;
-        let is_free = mrc.view(|view| view.volume(volume)?.may_append(ino, session))?;
-        if is_free {
-            match mrc.change(&call, volume, action.clone()).await {
-                Err(Error::Overloaded(_)) => {}
-                done => break done?,
+    let until = Instant::now() + call.left().saturating_sub(SIZE_TIME_MIN);
+    let log = {
+        let place = mrc.appenders.enter(volume, ino)?;
+        let append = Append { ino, turn: request.turn };
+        tokio::select! {
+            given = timeout_at(until, first_in_turn(&mrc, &call, &place, volume, append)) => {
+                given.map_err(|_| Error::Overloaded("other clients append to the file".into()))??
             }
-        }
-        if tokio::time::timeout_at(until, ended).await.is_err() {
-            return Err(Error::Overloaded("another client appends to the file".into()));
+            () = mrc.stop.cancelled() => return Err(Error::Unavailable("the MRC stops".into())),
         }
     };
     let now = mrc.inode(volume, ino)?;
@@ -50,13 +44,51 @@ pub(crate) async fn begin_append(
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
 }
 
+async fn first_in_turn(
+    mrc: &Mrc,
+    call: &Call,
+    place: &Place<'_>,
+    volume: VolumeId,
+    append: Append,
+) -> Result<v1::LogStatus> {
+    let _first = place.first().await;
+    let session = call.header.session;
+    loop {
+        if !mrc.view(|view| view.volume(volume)?.may_append(append.ino, session))? {
+            place.ended().await;
+            continue;
+        }
+        match mrc.change(call, volume, Action::BeginAppend(append)).await {
+            Ok((_, log)) => return Ok(log),
+            Err(Error::Overloaded(_)) => {}
+            // A writer has died, and what it wrote last must be known before anybody writes behind it.
+            Err(Error::Unavailable(_)) => {
+                mrc.settle(volume, append.ino, call.left().min(OSD_DEADLINE_MAX)).await?;
+            }
+            Err(err) => return Err(err),
+        }
+        drop(timeout(PAUSE, place.ended()).await);
+    }
+}
+
 pub(crate) async fn end_append(
     mrc: Arc<Mrc>,
     call: Call,
     request: v1::EndAppendRequest,
 ) -> Result<v1::DoneReply> {
-    let action = Action::EndAppend(Append { ino: Ino(request.ino), turn: request.turn });
-    let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
-    mrc.wake.append.notify_waiters();
+    let (volume, ino) = (VolumeId(request.volume), Ino(request.ino));
+    let end = EndAppend {
+        append: Append { ino, turn: request.turn },
+        report: request.report.map(encode::write_report).transpose()?,
+        epoch: match request.undecided {
+            true => Some(FileEpoch(mrc.number().await?)),
+            false => None,
+        },
+    };
+    let done = mrc.change_done(&call, volume, Action::EndAppend(end)).await;
+    mrc.appenders.tell(volume, ino);
+    if request.undecided {
+        mrc.wake.settlement.notify_one();
+    }
     done
 }

@@ -109,7 +109,7 @@ pub(crate) async fn close(
     let action = Action::Close(Close { ino: Ino(request.ino), write: request.write, report });
     let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
     if request.write {
-        mrc.wake.append.notify_waiters();
+        mrc.appenders.tell(VolumeId(request.volume), Ino(request.ino));
         mrc.wake.settlement.notify_one();
     }
     mrc.wake.deletion.notify_one();

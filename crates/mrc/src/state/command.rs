@@ -75,7 +75,7 @@ pub enum Action {
     // The newest come last: the log has the others by their number.
     Lock(Lock),
     BeginAppend(Append),
-    EndAppend(Append),
+    EndAppend(EndAppend),
 }
 
 /// Takes the next `count` numbers; answers [`Answer::Reserved`].
@@ -330,6 +330,15 @@ pub struct Append {
     pub turn: u64,
 }
 
+/// The end of a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndAppend {
+    pub append: Append,
+    pub report: Option<WriteReport>,
+    /// A write may still be on its way: raised to this, as after a writer's death (R4).
+    pub epoch: Option<FileEpoch>,
+}
+
 /// Somebody read: the atime moves as the volume's policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
@@ -434,8 +443,9 @@ impl Command {
             | Action::FinishDelete(_)
             | Action::ForgetNeverUsed(_)
             | Action::Lock(_)
-            | Action::BeginAppend(_)
-            | Action::EndAppend(_) => Durability::Process,
+            | Action::BeginAppend(_) => Durability::Process,
+            Action::EndAppend(end) if end.epoch.is_none() => Durability::Process,
+            Action::EndAppend(_) => Durability::Synced,
         }
     }
 
@@ -489,6 +499,7 @@ impl Command {
             Action::SetAttr(set) => {
                 set.size.and_then(|size| size.epoch).map(|epoch| epoch.0).into_iter().collect()
             }
+            Action::EndAppend(end) => end.epoch.map(|epoch| epoch.0).into_iter().collect(),
             Action::Settle(settle) => settle.fence.map(|epoch| epoch.0).into_iter().collect(),
             Action::Create(create) => {
                 [create.ino.0].into_iter().chain(opened(&create.layout, create.epoch)).collect()
@@ -514,8 +525,7 @@ impl Command {
             | Action::FinishDelete(_)
             | Action::ForgetNeverUsed(_)
             | Action::Lock(_)
-            | Action::BeginAppend(_)
-            | Action::EndAppend(_) => Vec::new(),
+            | Action::BeginAppend(_) => Vec::new(),
         }
     }
 }

@@ -25,7 +25,7 @@ impl Store {
         if bytes.is_empty() {
             return Ok(ColumnState::from(&state.record));
         }
-        let needed = self.holes_in(column.id, &state, &bytes)?;
+        let needed = self.missing_in(column.id, &state, &bytes)?;
         if needed > self.disk.space()?.free || !self.disk.take(needed)? {
             return Err(self.disk.full());
         }
@@ -91,23 +91,20 @@ impl Store {
         self.fit_last(id, state)
     }
 
-    /// Bytes of `bytes` that have no place on the disk for certain.
-    fn holes_in(&self, id: ColumnId, state: &State, bytes: &Range<u64>) -> Result<u64> {
-        let mut allocated = 0;
+    /// Bytes of `bytes` that have no place on the disk yet. Room that was taken ahead looks like a hole: what a segment
+    /// occupies beside its data counts as taken for these bytes.
+    fn missing_in(&self, id: ColumnId, state: &State, bytes: &Range<u64>) -> Result<u64> {
+        let mut taken = 0;
         for &number in &state.record.segments {
             let part = self.part_in(bytes, number);
-            let segment = self.segment(id, number)?;
-            let mut at = part.start;
-            while at < part.end {
-                let Some(data) = segment.next_data(at)?.filter(|&data| data < part.end) else {
-                    break;
-                };
-                let hole = segment.next_hole(data)?.clamp(data + 1, part.end);
-                allocated += hole - data;
-                at = hole;
+            if part.is_empty() {
+                continue;
             }
+            let segment = self.segment(id, number)?;
+            let ahead = segment.allocated()?.saturating_sub(segment.data_in(&(0..u64::MAX))?);
+            taken += (segment.data_in(&part)? + ahead).min(part.end - part.start);
         }
-        Ok((bytes.end - bytes.start).saturating_sub(allocated))
+        Ok((bytes.end - bytes.start).saturating_sub(taken))
     }
 
     /// Beyond the column's end only in the segment with the end: others do not exist yet.

@@ -243,6 +243,17 @@ impl Segment {
         next_data(&self.data, offset).map_err(|err| failed(&self.data_path, &err))
     }
 
+    /// How much of `bytes` is not in holes.
+    pub(super) fn data_in(&self, bytes: &Range<u64>) -> Result<u64> {
+        let (mut at, mut sum) = (bytes.start, 0);
+        while let Some(data) = self.next_data(at)?.filter(|&data| data < bytes.end) {
+            let hole = self.next_hole(data)?.clamp(data + 1, bytes.end);
+            sum += hole - data;
+            at = hole;
+        }
+        Ok(sum)
+    }
+
     /// Writes the part of `data` from `skip`, `length` bytes, at `offset`.
     pub(super) fn write(
         &self,

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use xtfs_testkit::{Cluster, fuse_or_skip, run};
 
@@ -116,4 +117,31 @@ fn shells_append_with_redirections() {
     let text = fs::read_to_string(one.join("log")).unwrap();
     let lines: std::collections::HashSet<_> = text.lines().collect();
     assert_eq!((text.lines().count(), lines.len()), (100, 100), "{text}");
+}
+
+#[test]
+fn the_turn_of_a_client_that_dies_passes_on() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let cluster = Cluster::start(3);
+    cluster.mkfs("v", &["-s", "4k", "-w", "3"]);
+    let (one, two) = (cluster.mount("v"), cluster.mount("v"));
+    let (log, same) = (one.join("log"), two.join("log"));
+    let script = "while :; do echo record || exit 1; done >> $0";
+    let mut command = Command::new("bash");
+    command.args(["-c", script]).arg(&log).stderr(Stdio::null());
+    let mut appending = command.spawn().unwrap();
+    xtfs_testkit::eventually("records come", || {
+        fs::metadata(&same).is_ok_and(|meta| meta.len() > 4_096)
+    });
+    one.kill9();
+    assert!(!appending.wait().unwrap().success());
+    // Waits until the session has expired and its last record is settled.
+    let mut file = OpenOptions::new().append(true).open(&same).unwrap();
+    file.write_all(b"record\n").unwrap();
+    let text = fs::read_to_string(&same).unwrap();
+    assert!(text.len() > 4_096 && text.split_inclusive('\n').all(|line| line == "record\n"));
+    two.unmount();
+    cluster.assert_clean("v");
 }

@@ -1,7 +1,7 @@
 //! Turns to append.
 
 use super::*;
-use crate::state::command::Append;
+use crate::state::command::{Append, EndAppend};
 
 impl World {
     fn begin_append(&mut self, ino: Ino, turn: u64) -> Result<()> {
@@ -9,7 +9,12 @@ impl World {
     }
 
     fn end_append(&mut self, ino: Ino, turn: u64) {
-        self.run(Action::EndAppend(Append { ino, turn })).unwrap();
+        self.end_with(ino, turn, None);
+    }
+
+    fn end_with(&mut self, ino: Ino, turn: u64, epoch: Option<FileEpoch>) {
+        let append = Append { ino, turn };
+        self.run(Action::EndAppend(EndAppend { append, report: None, epoch })).unwrap();
     }
 }
 
@@ -51,4 +56,25 @@ fn a_turn_ends_with_the_last_close_for_writing_and_with_the_session() {
     refused(world.begin_append(file, 2), &overloaded());
     world.end_session(other).unwrap();
     assert!(world.vol().may_append(file, world.session).unwrap());
+}
+
+#[test]
+fn r4_nobody_appends_behind_a_write_that_may_still_come() {
+    let mut world = World::new();
+    let other = world.open_session(ClientId::generate()).unwrap();
+    let file = world.writing("f");
+    world.as_session(other, |world| world.open(file, WRITE).unwrap());
+    let unavailable = Error::Unavailable(String::new());
+    world.begin_append(file, 1).unwrap();
+    let epoch = FileEpoch(world.take());
+    world.end_with(file, 1, Some(epoch));
+    assert_eq!(world.inode(file).file_epoch, epoch);
+    refused(world.as_session(other, |world| world.begin_append(file, 1)), &unavailable);
+    assert!(world.settle(file, true, Some(100)));
+    world.as_session(other, |world| world.begin_append(file, 1)).unwrap();
+    // The same of a session that ended in its turn.
+    world.end_session(other).unwrap();
+    refused(world.begin_append(file, 2), &unavailable);
+    assert!(world.settle(file, true, Some(100)));
+    world.begin_append(file, 2).unwrap();
 }
