@@ -111,7 +111,9 @@ fn a_list_that_is_a_mode_is_stored_as_one() {
     let mut world = World::new();
     let file = world.mknod_of(Ino::ROOT, "f", FileKind::File, 0o600).unwrap();
     refused(get(&world, file, ACCESS), &Error::NoAttribute);
-    refused(remove(&mut world, file, ACCESS), &Error::NoAttribute);
+    remove(&mut world, file, ACCESS).unwrap();
+    remove(&mut world, file, DEFAULT).unwrap();
+    refused(set(&mut world, file, DEFAULT, list(6, 6)), &Error::AccessDenied);
     set(&mut world, file, ACCESS, list(6, 6)).unwrap();
     let names = world.vol().xattrs(&world.caller, file).unwrap();
     assert_eq!(names, [ACCESS.to_vec()]);
