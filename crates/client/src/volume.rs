@@ -249,7 +249,8 @@ impl Volume {
     }
 
     /// Entries after the one with cookie `after` (zero: from the start), at most `limit`. "." and
-    /// ".." are not among them. With `plus` they carry attributes.
+    /// ".." are not among them. With `plus` they carry attributes. The caller may read the directory, as
+    /// [`Volume::access`] has said when it was opened.
     pub async fn readdir(
         &self,
         caller: &Caller,
@@ -258,8 +259,15 @@ impl Volume {
         limit: u32,
         plus: bool,
     ) -> Result<DirectoryPage> {
-        let request =
-            v1::ReadDirRequest { header: None, volume: self.id(), ino: ino.0, after, limit, plus };
+        let request = v1::ReadDirRequest {
+            header: None,
+            volume: self.id(),
+            ino: ino.0,
+            after,
+            limit,
+            plus,
+            by_handle: true,
+        };
         self.mount.mrc.ask::<method::ReadDir>(caller, request).await?.try_into()
     }
 

@@ -17,13 +17,13 @@ use fuser::{
 use xtfs_client::{Caller, CreateNode, RenameFlags, Seek, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
+use super::Shared;
 use super::answer::{Answer, Opened, Xattr};
 use super::convert::{node_kind, open_flags, reshape, set_time};
 use super::listing::{List, Listed};
 use super::locks::SetLock;
 use super::request::Write;
 use super::session;
-use super::{Judge, Shared};
 
 /// R_OK of access(2).
 const MAY_READ: u32 = 4;
@@ -398,10 +398,12 @@ impl Filesystem for Adapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
         self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, caller| {
-            if shared.settings.judge == Judge::MrcAlone {
-                shared.volume.access(&caller, ino, MAY_READ).await?;
-            }
-            let attributes = shared.volume.getattr(&Caller::ROOT, ino).await?;
+            // Who has opened it may list it, whatever becomes of its mode.
+            let root = Caller::ROOT;
+            let (_, attributes) = tokio::try_join!(
+                shared.volume.access(&caller, ino, MAY_READ),
+                shared.volume.getattr(&root, ino),
+            )?;
             let number = shared.handles.add_directory(attributes);
             Ok(Opened { number, flags: FopenFlags::empty() })
         });
