@@ -266,6 +266,12 @@ impl VolumeView<'_> {
         self.rows.locks(ino)
     }
 
+    /// Whether a change to `mode` has to be told to those who hold the inode open for writing.
+    pub fn must_tell_writers(&self, ino: Ino, mode: Option<u32>) -> Result<bool> {
+        let gains = mode.is_some() && self.rows.inode(ino)?.gains_set_ids(mode);
+        Ok(gains && self.rows.is_written(ino)?)
+    }
+
     pub fn is_held(&self, ino: Ino) -> Result<bool> {
         self.rows.is_held(ino)
     }
