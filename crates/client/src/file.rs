@@ -76,6 +76,8 @@ impl OpenFile {
             released: AtomicBool::new(false),
             state,
         };
+        file.state.set_ids.squash_root(reply.root_squash);
+        file.state.set_ids.saw(&attributes);
         file.state.grant(reply.layout, reply.grant, asked)?;
         if flags.truncate
             && let Some(rights) = file.state.last_rights()

@@ -14,6 +14,7 @@ use xtfs_proto::v1;
 use crate::layout::FileLayout;
 use crate::locks::LockOwners;
 use crate::report::Report;
+use crate::set_ids::SetIds;
 
 /// A capability is renewed when this much of its time is left, so that it does not run out on the
 /// way, nor by the difference of clocks.
@@ -33,6 +34,7 @@ pub(crate) struct FileState {
     /// What all handles wrote, also those that are being closed.
     pub(crate) report: Mutex<Report>,
     pub(crate) locks: LockOwners,
+    pub(crate) set_ids: SetIds,
     inner: Mutex<Inner>,
 }
 
@@ -122,6 +124,7 @@ impl FileState {
             renewing: tokio::sync::Mutex::default(),
             report: Mutex::default(),
             locks: LockOwners::default(),
+            set_ids: SetIds::default(),
             inner: Mutex::default(),
         }
     }

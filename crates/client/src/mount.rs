@@ -61,10 +61,15 @@ impl Mount {
         write: bool,
         deadline: Instant,
     ) -> Result<Option<Rights>> {
-        match file.rights(write, Instant::now()) {
-            Ok(rights) => Ok(Some(rights)),
-            Err(renewals) => self.renew(file, write, renewals, deadline).await,
+        let rights = match file.rights(write, Instant::now()) {
+            Ok(rights) => Some(rights),
+            Err(renewals) => self.renew(file, write, renewals, deadline).await?,
+        };
+        // What was known when these rights were given is enough: with older ones columns refuse.
+        if write {
+            self.strip_set_ids(file, deadline).await?;
         }
+        Ok(rights)
     }
 
     /// Fetches rights, unless somebody has since there were `renewals`.
@@ -104,6 +109,9 @@ impl Mount {
             reply => reply?,
         };
         let granted = reply.layout.is_some() && reply.grant.is_some();
+        file.set_ids.squash_root(reply.root_squash);
+        // Before the rights: who has them knows.
+        file.set_ids.saw(&required(reply.attributes)?);
         file.grant(reply.layout, reply.grant, asked)?;
         Ok(if granted { file.last_rights() } else { None })
     }

@@ -62,6 +62,9 @@ pub enum Error {
     /// `ENOLCK`.
     #[error("too many locks")]
     TooManyLocks,
+    /// Of an extended attribute: `E2BIG`.
+    #[error("value too long")]
+    ValueTooLong,
 
     // Undecided: the client asks again, elsewhere, later or with newer rights.
     #[error("unavailable: {0}")]
@@ -139,6 +142,7 @@ impl Error {
             Error::Locked => libc::EAGAIN,
             Error::Deadlock => libc::EDEADLK,
             Error::TooManyLocks => libc::ENOLCK,
+            Error::ValueTooLong => libc::E2BIG,
             Error::Unavailable(_)
             | Error::Overloaded(_)
             | Error::NotLeader { .. }
@@ -180,7 +184,8 @@ impl Error {
             | Error::Range
             | Error::Locked
             | Error::Deadlock
-            | Error::TooManyLocks => ErrorClass::Decided,
+            | Error::TooManyLocks
+            | Error::ValueTooLong => ErrorClass::Decided,
             Error::Unavailable(_)
             | Error::Overloaded(_)
             | Error::NotLeader { .. }

@@ -58,10 +58,11 @@ pub(super) fn node_kind(mode: u32) -> Option<FileKind> {
 
 /// As of open(2). Appending is decided at each write, which carries the flags as fcntl(2) left them.
 pub(super) fn open_flags(flags: i32, sync: bool) -> OpenFlags {
+    // The mode without a name asks for both rights, as on Linux.
     let mode = flags & libc::O_ACCMODE;
     OpenFlags {
-        read: mode == libc::O_RDONLY || mode == libc::O_RDWR,
-        write: mode == libc::O_WRONLY || mode == libc::O_RDWR,
+        read: mode != libc::O_WRONLY,
+        write: mode != libc::O_RDONLY,
         append: false,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
@@ -152,6 +153,8 @@ mod tests {
         assert!(flags.read && flags.write && flags.truncate && flags.sync);
         let flags = open_flags(libc::O_WRONLY | libc::O_APPEND, false);
         assert!(!flags.read && flags.write && !flags.append && !flags.sync);
+        let flags = open_flags(libc::O_ACCMODE, false);
+        assert!(flags.read && flags.write);
         let flags = open_flags(OPEN_EXECUTE, true);
         assert!(flags.read && !flags.write && flags.execute && flags.sync);
     }

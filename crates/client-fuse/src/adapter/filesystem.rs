@@ -17,13 +17,13 @@ use fuser::{
 use xtfs_client::{Caller, CreateNode, RenameFlags, Seek, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
+use super::Shared;
 use super::answer::{Answer, Opened, Xattr};
 use super::convert::{node_kind, open_flags, reshape, set_time};
 use super::listing::{List, Listed};
 use super::locks::SetLock;
 use super::request::Write;
 use super::session;
-use super::{Judge, Shared};
 
 /// R_OK of access(2).
 const MAY_READ: u32 = 4;
@@ -229,7 +229,7 @@ impl Filesystem for Adapter {
         let flags = open_flags(flags.0, self.shared.settings.sync);
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
             let file = shared.volume.open(&caller, ino, flags).await?;
-            shared.opened(&caller, file, flags).await
+            Ok(shared.opened(file, flags))
         });
     }
 
@@ -249,8 +249,7 @@ impl Filesystem for Adapter {
         self.serve(request, "create", reply, async move |shared: Arc<Shared>, caller| {
             let created = shared.volume.create(&caller, parent, &name, node, flags).await?;
             let (attributes, file) = created;
-            shared.handles.seen(&attributes);
-            Ok((attributes, shared.opened(&caller, file, flags).await?))
+            Ok((attributes, shared.opened(file, flags)))
         });
     }
 
@@ -276,7 +275,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         request: &Request,
-        ino: INodeNo,
+        _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -294,7 +293,6 @@ impl Filesystem for Adapter {
             Err(_) => shared.runtime.block_on(Arc::clone(&shared.writes).acquire_many_owned(len)),
         };
         let write = Write {
-            ino: self.ino(ino),
             handle: handle.0,
             offset,
             append: flags.0 & libc::O_APPEND != 0,
@@ -398,10 +396,12 @@ impl Filesystem for Adapter {
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
         self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, caller| {
-            if shared.settings.judge == Judge::MrcAlone {
-                shared.volume.access(&caller, ino, MAY_READ).await?;
-            }
-            let attributes = shared.volume.getattr(&Caller::ROOT, ino).await?;
+            // Who has opened it may list it, whatever becomes of its mode.
+            let root = Caller::ROOT;
+            let (_, attributes) = tokio::try_join!(
+                shared.volume.access(&caller, ino, MAY_READ),
+                shared.volume.getattr(&root, ino),
+            )?;
             let number = shared.handles.add_directory(attributes);
             Ok(Opened { number, flags: FopenFlags::empty() })
         });
@@ -539,21 +539,18 @@ impl Filesystem for Adapter {
     fn fallocate(
         &self,
         request: &Request,
-        ino: INodeNo,
+        _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         length: u64,
         mode: i32,
         reply: ReplyEmpty,
     ) {
-        let ino = self.ino(ino);
         self.serve(request, "fallocate", reply, async move |shared: Arc<Shared>, caller| {
             let reshape = reshape(mode)
                 .ok_or_else(|| Error::NotSupported(format!("mode {mode:#x} of fallocate")))?;
             let handle = shared.writable(handle.0)?;
-            if caller.uid != 0 && shared.handles.is_privileged(ino) {
-                shared.strip_privileges(&caller, ino).await?;
-            }
+            let _strips = handle.file.strips_set_ids(&caller, caller.uid == 0);
             handle.file.reshape(reshape, offset, length).await
         });
     }
@@ -585,23 +582,20 @@ impl Filesystem for Adapter {
         _ino_in: INodeNo,
         handle_in: FileHandle,
         offset_in: u64,
-        ino_out: INodeNo,
+        _ino_out: INodeNo,
         handle_out: FileHandle,
         offset_out: u64,
         length: u64,
         flags: CopyFileRangeFlags,
         reply: ReplyWrite,
     ) {
-        let ino_out = self.ino(ino_out);
         self.serve(request, "copy_file_range", reply, async move |shared: Arc<Shared>, caller| {
             if !flags.is_empty() {
                 return Err(Error::Invalid("flags of copy_file_range".into()));
             }
             let source = shared.handles.file(handle_in.0)?;
             let target = shared.writable(handle_out.0)?;
-            if caller.uid != 0 && shared.handles.is_privileged(ino_out) {
-                shared.strip_privileges(&caller, ino_out).await?;
-            }
+            let _strips = target.file.strips_set_ids(&caller, caller.uid == 0);
             let copied =
                 source.file.copy_range(offset_in, &target.file, offset_out, length).await?;
             u32::try_from(copied).map_err(|_| Error::Internal(format!("copied {copied} bytes")))

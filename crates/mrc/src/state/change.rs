@@ -6,7 +6,7 @@ use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId, Timestamp};
 use xtfs_kv::Transaction;
 
 use super::inode::{Dentry, FileKind, Inode, Orphan, Pending};
-use super::keys::{Keys, encode_inode, load, store};
+use super::keys::{Keys, load, store};
 use super::lock::LockTable;
 use super::rows::{Rows, all};
 use super::session::{AppendTurn, Opens};
@@ -60,8 +60,7 @@ impl Change<'_, '_> {
         let key = self.keys.inode(inode.ino);
         let before: Option<Inode> = load(self.tx, &key)?;
         self.count(before.as_ref(), Some(inode))?;
-        self.tx.put(&key, &encode_inode(inode)?);
-        Ok(())
+        self.put(&key, inode)
     }
 
     fn count(&mut self, before: Option<&Inode>, after: Option<&Inode>) -> Result<()> {

@@ -76,6 +76,7 @@ pub enum Action {
     Lock(Lock),
     BeginAppend(Append),
     EndAppend(EndAppend),
+    GiveSetIds(GiveSetIds),
 }
 
 /// Takes the next `count` numbers; answers [`Answer::Reserved`].
@@ -226,6 +227,14 @@ pub struct SetAttr {
     pub kill_set_ids: bool,
     /// Newest mtime of the columns, where `mtime` is set on a file that is being written (R5).
     pub columns_mtime: Option<Timestamp>,
+}
+
+/// A change of a file that others write to suid or sgid: they learn of it by the epoch (R12). If it was only a
+/// [`SetAttr`] the command is undecided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveSetIds {
+    pub set: SetAttr,
+    pub epoch: FileEpoch,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -415,6 +424,7 @@ impl Command {
             | Action::OpenSession(_)
             | Action::EndSession(_)
             | Action::CreateSets(_)
+            | Action::GiveSetIds(_)
             | Action::BeginDelete(_) => Durability::Synced,
             Action::SetAttr(set) if set.size.is_some_and(|size| size.epoch.is_some()) => {
                 Durability::Synced
@@ -487,6 +497,7 @@ impl Command {
                 .into_iter()
                 .chain(epoch.map(|epoch| epoch.0))
         };
+        let cut = |set: &SetAttr| set.size.and_then(|size| size.epoch).map(|it| it.0).into_iter();
         match &self.action {
             Action::OpenSession(open) => vec![open.session.0],
             Action::EndSession(end) => vec![end.epoch.0],
@@ -496,10 +507,9 @@ impl Command {
             Action::Mknod(mknod) => vec![mknod.ino.0],
             Action::Mkdir(mkdir) => vec![mkdir.ino.0],
             Action::Symlink(symlink) => vec![symlink.ino.0],
-            Action::SetAttr(set) => {
-                set.size.and_then(|size| size.epoch).map(|epoch| epoch.0).into_iter().collect()
-            }
             Action::EndAppend(end) => end.epoch.map(|epoch| epoch.0).into_iter().collect(),
+            Action::SetAttr(set) => cut(set).collect(),
+            Action::GiveSetIds(give) => cut(&give.set).chain([give.epoch.0]).collect(),
             Action::Settle(settle) => settle.fence.map(|epoch| epoch.0).into_iter().collect(),
             Action::Create(create) => {
                 [create.ino.0].into_iter().chain(opened(&create.layout, create.epoch)).collect()

@@ -1,7 +1,7 @@
 //! An inode as it is stored, and what of it applications see.
 
 use serde::{Deserialize, Serialize};
-use xtfs_core::access::Guarded;
+use xtfs_core::access::{Guarded, SGID, SUID};
 use xtfs_core::acl::{Acl, Extended};
 use xtfs_core::{
     DataNumber, DataVersion, FileEpoch, Floor, Ino, ReplicaSetId, SessionId, SetEpoch,
@@ -193,6 +193,11 @@ impl Inode {
             directory: self.is_directory(),
             extended: self.acls.as_ref().and_then(|acls| acls.access.as_ref()),
         }
+    }
+
+    /// Whether a change to `mode` sets suid or sgid.
+    pub fn gains_set_ids(&self, mode: Option<u32>) -> bool {
+        mode.is_some_and(|mode| mode & !self.mode & (SUID | SGID) != 0)
     }
 
     pub fn default_acl(&self) -> Option<&Acl> {

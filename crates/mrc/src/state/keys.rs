@@ -28,8 +28,9 @@
 //! | opened | `q` | session, ino | nothing: what a session holds open |
 //! | locks | `f` | ino | `LockTable` |
 //!
-//! A value is a format byte and the postcard encoding of its type. Inodes have format 2; in format 1 they ended before
-//! the ACLs, which are absent then.
+//! A value is a format byte and the postcard encoding of its type. Inodes, and results, which hold inodes, have
+//! format 2. In format 1 an inode ended before the ACLs, which are absent then; a result was not to be told apart from
+//! one with ACLs, and counts as forgotten.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -39,11 +40,11 @@ use xtfs_core::{
 };
 use xtfs_kv::{Read, Transaction};
 
-use super::inode::Inode;
+use super::command::Reply;
 
-/// First byte of every value; a change of any type's fields takes another, and a migration.
+/// First byte of a value; a change of any type's fields takes another, and a migration.
 const FORMAT: u8 = 1;
-/// Of an inode.
+/// Of what holds inodes.
 const INODE_FORMAT: u8 = 2;
 
 /// Keys of one volume of one group; of volume zero, those of the group.
@@ -117,11 +118,11 @@ impl Keys {
     }
 
     pub(super) fn results(self, session: SessionId) -> Vec<u8> {
-        self.number(b'a', session.0)
+        self.number(RESULT, session.0)
     }
 
     pub(super) fn result(self, session: SessionId, number: RequestNumber) -> Vec<u8> {
-        self.numbers(b'a', session.0, number.0)
+        self.numbers(RESULT, session.0, number.0)
     }
 
     pub(super) fn replica_set(self, set: ReplicaSetId) -> Vec<u8> {
@@ -206,6 +207,7 @@ pub(super) const NEVER_USED: u8 = b'z';
 pub(super) const VOLUME: u8 = b'v';
 pub(super) const SESSION: u8 = b's';
 pub(super) const REPLICA_SET: u8 = b'r';
+const RESULT: u8 = b'a';
 pub(super) const INODE: u8 = b'i';
 pub(super) const ORPHAN: u8 = b'o';
 pub(super) const PENDING: u8 = b'p';
@@ -222,15 +224,21 @@ pub(super) fn last_number(key: &[u8]) -> Result<u64> {
     Ok(u64::from_be_bytes(*tail))
 }
 
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    postcard::to_extend(value, vec![FORMAT])
-        .map_err(|err| Error::Internal(format!("encoding a row of the MRC: {err}")))
+/// The byte after group and volume.
+fn table_of(key: &[u8]) -> Option<u8> {
+    key.get(12).copied()
 }
 
-pub(super) fn encode_inode(inode: &Inode) -> Result<Vec<u8>> {
-    let mut value = encode(inode)?;
-    value[0] = INODE_FORMAT;
-    Ok(value)
+fn format_of(key: &[u8]) -> u8 {
+    match table_of(key) {
+        Some(INODE | RESULT) => INODE_FORMAT,
+        _ => FORMAT,
+    }
+}
+
+pub(super) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>> {
+    postcard::to_extend(value, vec![format_of(key)])
+        .map_err(|err| Error::Internal(format!("encoding a row of the MRC: {err}")))
 }
 
 pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T> {
@@ -238,14 +246,13 @@ pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T>
         Error::Corrupt(format!("row {key:02x?} of the MRC's database: {why}"))
     };
     match value.split_first() {
-        Some((&INODE_FORMAT, rest)) => postcard::from_bytes(rest).map_err(|err| bad(&err)),
-        Some((&FORMAT, rest)) => match postcard::from_bytes(rest) {
-            // An inode of old lacks its last field: absent is a zero. No other row is ever short.
-            Err(postcard::Error::DeserializeUnexpectedEnd) => {
-                postcard::from_bytes(&[rest, &[0]].concat()).map_err(|err| bad(&err))
-            }
-            decoded => decoded.map_err(|err| bad(&err)),
-        },
+        Some((&format, rest)) if format == format_of(key) => {
+            postcard::from_bytes(rest).map_err(|err| bad(&err))
+        }
+        // It lacks the last field: absent is a zero.
+        Some((&FORMAT, rest)) if table_of(key) == Some(INODE) => {
+            postcard::from_bytes(&[rest, &[0]].concat()).map_err(|err| bad(&err))
+        }
         Some((format, _)) => Err(bad(&format!("unknown format {format}"))),
         None => Err(bad(&"empty")),
     }
@@ -255,7 +262,18 @@ pub(super) fn load<T: DeserializeOwned>(read: &dyn Read, key: &[u8]) -> Result<O
     read.get(key)?.map(|value| decode(key, &value)).transpose()
 }
 
+/// What was answered to a request. One of the first format is forgotten: a refusal, as the request was carried out.
+pub(super) fn load_result(read: &dyn Read, key: &[u8]) -> Result<Option<Reply>> {
+    match read.get(key)? {
+        Some(value) if value.first() == Some(&FORMAT) => {
+            let why = "the answer to the request was remembered by an older version";
+            Ok(Some(Err(Error::Invalid(why.into()))))
+        }
+        value => value.map(|value| decode(key, &value)).transpose(),
+    }
+}
+
 pub(super) fn store<T: Serialize>(tx: &mut Transaction<'_>, key: &[u8], value: &T) -> Result<()> {
-    tx.put(key, &encode(value)?);
+    tx.put(key, &encode(key, value)?);
     Ok(())
 }

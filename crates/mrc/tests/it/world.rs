@@ -21,7 +21,7 @@ use xtfs_rpc::{Address, Connector, DirAddresses, MrcService, Server, call};
 use crate::doubles::{Dir, Osds, Target};
 
 pub(crate) const G: u64 = 1 << 30;
-const WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) dir: Dir,

@@ -202,7 +202,67 @@ fn special_files_are_guarded_as_well() {
         "Permission denied",
     );
     may_not(ALICE, mount.path(), "mknod c c 1 3", "not permitted");
+    may_not(ALICE, mount.path(), "mknod p c 1 3", "exists");
+    may(ALICE, mount.path(), "mknod white c 0 0 && rm white");
     may(ALICE, mount.path(), "mkfifo own");
+}
+
+#[test]
+fn a_program_needs_no_right_to_read_to_be_run() {
+    let Some((_cluster, mount)) = world() else { return };
+    fs::copy("/bin/true", mount.join("t")).unwrap();
+    for bits in [0o711, 0o4111] {
+        set_mode(mount.join("t"), bits);
+        may(ALICE, mount.path(), "./t");
+        may_not(ALICE, mount.path(), "cat t", "Permission denied");
+    }
+    set_mode(mount.join("t"), 0o700);
+    may_not(ALICE, mount.path(), "./t", "Permission denied");
+}
+
+#[test]
+fn set_ids_that_another_mount_set_go_with_the_next_write() {
+    let Some((cluster, one)) = world() else { return };
+    let two = open_to_all(cluster.mount("v"));
+    let path = written(one.join("f"), 0o666);
+    let commands = [
+        "exec 3>>f; { read x; echo payload >&3; }",
+        "exec 3<>f; echo first >&3; { read x; echo payload >&3; }",
+        "exec 3<>f; { read x; fallocate -l 9000 /dev/fd/3; }",
+    ];
+    for command in commands {
+        set_mode(&path, 0o666);
+        // The shell has opened the file when it says so, and writes when it is told.
+        let (ready, go) = (one.join("ready"), one.join("go"));
+        for pipe in [&ready, &go] {
+            run("mkfifo", &["-m", "666", pipe.to_str().unwrap()]).ok();
+        }
+        let (open, write) = command.split_once("{ read x;").unwrap();
+        let script = format!("{open} echo > ready; read x < go; {}", write.replace('}', ""));
+        let folder = one.path().to_owned();
+        let writer = std::thread::spawn(move || shell(ALICE, false, &folder, &script));
+        fs::read(&ready).unwrap();
+        set_mode(two.join("f"), 0o4777);
+        fs::write(&go, b"x\n").unwrap();
+        writer.join().unwrap().ok();
+        assert_eq!(mode(two.join("f")), 0o777, "{command}");
+        for pipe in [&ready, &go] {
+            fs::remove_file(pipe).unwrap();
+        }
+    }
+    assert!(fs::read_to_string(&path).unwrap().contains("payload"));
+}
+
+#[test]
+fn an_open_directory_is_listed_whatever_becomes_of_its_mode() {
+    let Some((cluster, mount)) = world() else { return };
+    may(ALICE, mount.path(), "mkdir d && touch d/f");
+    let list =
+        "import os; fd = os.open('d', os.O_RDONLY); os.chmod('d', 0o300); print(os.listdir(fd))";
+    assert_eq!(may(ALICE, mount.path(), &format!("python3 -c \"{list}\"")).trim(), "['f']");
+    may_not(ALICE, mount.path(), "ls d", "Permission denied");
+    cluster.xtfs(&["volume", "set", "v", "root_squash=true"]).ok();
+    assert!(fs::read_dir(mount.join("d")).is_err(), "nor may nobody");
 }
 
 #[test]
@@ -345,6 +405,9 @@ fn a_volume_that_squashes_root_takes_it_for_nobody() {
     assert_eq!((made.uid(), made.gid()), (65534, 65534));
     assert!(run("mknod", &[mount.join("c").to_str().unwrap(), "c", "1", "3"]).code != 0);
     may(ALICE, mount.path(), "cat f && echo y >> f");
+    may(ALICE, mount.path(), "echo x > s && chmod 4777 s");
+    OpenOptions::new().append(true).open(mount.join("s")).unwrap().write_all(b"nobody").unwrap();
+    assert_eq!(mode(mount.join("s")), 0o777, "who is nobody leaves no suid");
     cluster.xtfs(&["volume", "set", "v", "root_squash=false"]).ok();
     assert_eq!(fs::read(&file).unwrap(), b"data\ny\n");
 }

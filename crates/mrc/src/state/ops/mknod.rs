@@ -12,19 +12,26 @@ use crate::state::inode::{FileKind, Inode};
 pub(super) fn mknod(change: &mut Change<'_, '_>, mknod: Mknod) -> Result<Answer> {
     let Mknod { parent, name, kind, mode, umask, rdev, ino } = mknod;
     match kind {
-        FileKind::File | FileKind::Fifo | FileKind::Socket => {}
-        FileKind::CharDevice | FileKind::BlockDevice if change.caller.is_root() => {}
-        FileKind::CharDevice | FileKind::BlockDevice => return Err(Error::NotPermitted),
+        FileKind::File
+        | FileKind::Fifo
+        | FileKind::Socket
+        | FileKind::CharDevice
+        | FileKind::BlockDevice => {}
         FileKind::Directory | FileKind::Symlink => {
             return Err(Error::Invalid("mknod makes no directories and no links".into()));
         }
     }
     let directory = change.find_free(parent, &name)?;
+    let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
+    // No device at all, but what overlay file systems take for a removed file.
+    let is_whiteout = kind == FileKind::CharDevice && rdev == 0;
+    if is_device && !is_whiteout && !change.caller.is_root() {
+        return Err(Error::NotPermitted);
+    }
     change.check_unused(ino)?;
     let mut inode = change.new_inode(ino, kind, &directory);
     let mode = file_mode(change, &inode, mode);
     inherit(&directory, &mut inode, mode, umask);
-    let is_device = matches!(kind, FileKind::CharDevice | FileKind::BlockDevice);
     inode.rdev = if is_device { rdev } else { 0 };
     change.add(&directory, &name, inode)
 }

@@ -31,8 +31,11 @@ enum Space {
 pub(super) fn set(change: &mut Change<'_, '_>, set: &SetXattr) -> Result<Answer> {
     let inode = change.rows().inode(set.ino)?;
     let space = check_write(&change.caller, &inode, &set.name)?;
+    if matches!(space, Space::DefaultAcl) && !inode.is_directory() {
+        return Err(Error::AccessDenied);
+    }
     if set.value.len() > XATTR_VALUE_MAX {
-        return Err(Error::Range);
+        return Err(Error::ValueTooLong);
     }
     if let Space::AccessAcl | Space::DefaultAcl = space {
         // Create and replace mean nothing here, as on Linux.
@@ -61,8 +64,11 @@ pub(super) fn remove(change: &mut Change<'_, '_>, remove: &RemoveXattr) -> Resul
     let inode = change.rows().inode(remove.ino)?;
     let space = check_remove(&change.caller, &inode, &remove.name)?;
     if let Space::AccessAcl | Space::DefaultAcl = space {
-        acl_of(&inode, &space).ok_or(Error::NoAttribute)?;
-        return set_acl(change, &inode, &space, None);
+        // As on Linux: there is none afterwards, which is no mistake of whoever asked.
+        return match acl_of(&inode, &space) {
+            Some(_) => set_acl(change, &inode, &space, None),
+            None => Ok(Answer::Done),
+        };
     }
     let key = change.keys.xattr(remove.ino, &remove.name);
     if change.tx.get(&key)?.is_none() {
@@ -142,7 +148,6 @@ fn check_write(caller: &Identity, inode: &Inode, name: &[u8]) -> Result<Space> {
         Space::AccessAcl | Space::DefaultAcl if inode.kind == FileKind::Symlink => {
             Err(Error::NotSupported("ACLs of symbolic links".into()))
         }
-        Space::DefaultAcl if !inode.is_directory() => Err(Error::AccessDenied),
         Space::AccessAcl | Space::DefaultAcl => access::check_owner(caller, inode.guarded()),
     }?;
     Ok(space)

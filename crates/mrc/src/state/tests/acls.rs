@@ -93,7 +93,7 @@ fn every_change_of_a_directory_asks_its_list() {
         world.unlink(dir, "old").unwrap();
         world.mkdir(dir, "sub").unwrap();
         world.rmdir(dir, "sub").unwrap();
-        world.vol().read_dir(&world.caller, dir, 0, 9, false).unwrap();
+        world.vol().read_dir(Some(&world.caller), dir, 0, 9, false).unwrap();
     });
     chmod(&mut world, dir, 0o750);
     world.as_user(10, 10, |world| {
@@ -107,11 +107,24 @@ fn every_change_of_a_directory_asks_its_list() {
 }
 
 #[test]
+fn who_has_opened_a_directory_lists_it_whatever_its_mode() {
+    let mut world = World::new();
+    let dir = world.mkdir_mode(Ino::ROOT, "d", 0o300).unwrap();
+    world.mknod(dir, "f").unwrap();
+    world.as_user(1, 1, |world| {
+        refused(world.vol().read_dir(Some(&world.caller), dir, 0, 9, false), &Error::AccessDenied);
+        assert_eq!(world.vol().read_dir(None, dir, 0, 9, false).unwrap().entries.len(), 1);
+    });
+}
+
+#[test]
 fn a_list_that_is_a_mode_is_stored_as_one() {
     let mut world = World::new();
     let file = world.mknod_of(Ino::ROOT, "f", FileKind::File, 0o600).unwrap();
     refused(get(&world, file, ACCESS), &Error::NoAttribute);
-    refused(remove(&mut world, file, ACCESS), &Error::NoAttribute);
+    remove(&mut world, file, ACCESS).unwrap();
+    remove(&mut world, file, DEFAULT).unwrap();
+    refused(set(&mut world, file, DEFAULT, list(6, 6)), &Error::AccessDenied);
     set(&mut world, file, ACCESS, list(6, 6)).unwrap();
     let names = world.vol().xattrs(&world.caller, file).unwrap();
     assert_eq!(names, [ACCESS.to_vec()]);

@@ -72,7 +72,7 @@ fn attributes_have_bounds() {
     set(&mut world, file, "user.a", &largest, XattrMode::Set).unwrap();
     assert_eq!(get(&world, file, "user.a").unwrap(), largest);
     let larger = vec![7; (64 << 10) + 1];
-    refused(set(&mut world, file, "user.b", &larger, XattrMode::Set), &Error::Range);
+    refused(set(&mut world, file, "user.b", &larger, XattrMode::Set), &Error::ValueTooLong);
     let long = format!("user.{}", "n".repeat(251));
     refused(set(&mut world, file, &long, b"", XattrMode::Set), &Error::Range);
     let mut count = 0;
