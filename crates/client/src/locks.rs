@@ -152,10 +152,11 @@ impl LockOwners {
         }
     }
 
-    /// All that the owner has: it closes the file.
+    /// All that the owner has: it closes the file. What is asked for still gives itself back.
     fn take(&self, owner: LockOwner, through: &LockedThrough) -> Option<u64> {
         through.lock().remove(&owner);
-        Some(self.known.lock().remove(&owner)?.number)
+        let known = self.known.lock().remove(&owner)?;
+        (known.grants > 0).then_some(known.number)
     }
 
     /// Owners that have no handle left without this one.
@@ -167,8 +168,8 @@ impl LockOwners {
             let Some(it) = known.get_mut(&owner).filter(|it| it.number == number) else { continue };
             it.handles -= 1;
             if it.handles == 0 {
+                taken.extend((it.grants > 0).then_some(number));
                 known.remove(&owner);
-                taken.push(number);
             }
         }
         taken
@@ -402,7 +403,7 @@ mod tests {
     fn a_lock_that_comes_after_its_close_is_nobodys() {
         let (owners, through) = (LockOwners::default(), LockedThrough::default());
         owners.enter(OWNER, &through, || 1);
-        assert_eq!(owners.take(OWNER, &through), Some(1));
+        assert_eq!(owners.take(OWNER, &through), None);
         assert!(through.lock().is_empty());
         assert!(owners.granted(OWNER, 1).is_none());
         assert_eq!(owners.enter(OWNER, &through, || 2), 2);
