@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xtfs_client::{Caller, Volume};
 use xtfs_core::{Error, ErrorClass, Ino};
@@ -57,6 +58,8 @@ struct Shared {
     settings: Settings,
     runtime: Handle,
     tasks: TaskTracker,
+    /// The kernel does not ask any more: nobody waits for locks.
+    ending: CancellationToken,
     callers: Callers,
     handles: Handles,
     writes: Arc<Semaphore>,
@@ -70,6 +73,7 @@ impl Shared {
             settings,
             runtime,
             tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
             callers: Callers::default(),
             handles: Handles::default(),
             writes: Arc::new(Semaphore::new(WRITES_BYTES_MAX)),

@@ -16,6 +16,7 @@ use crate::file_state::FileTable;
 use crate::mount::{CLOSING_MAX, Mount};
 use crate::mrc::{ITSELF, Mrc};
 use crate::osds::Osds;
+use crate::owed;
 use crate::retry::Retry;
 use crate::session;
 use crate::spec::{MountSpec, Options};
@@ -72,6 +73,7 @@ impl Client {
             tasks: TaskTracker::new(),
         });
         mount.tasks.spawn(session::keep_alive(mount.mrc.clone(), mount.stop.clone()));
+        mount.tasks.spawn(owed::keep_paid(mount.mrc.clone(), mount.stop.clone()));
         let syncing = mount.clone();
         let stop = mount.stop.clone();
         mount.tasks.spawn(async move {

@@ -94,14 +94,17 @@ impl OpenFile {
 
     /// At most `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes> {
-        self.check_locks()?;
-        self.mount.read(&self.state, offset, len).await
+        self.locks_hold().await?;
+        let data = self.mount.read(&self.state, offset, len).await?;
+        // Not what was there when the lock was somebody else's already.
+        self.locks_hold().await?;
+        Ok(data)
     }
 
     /// All of `data`; on return every later read anywhere sees it. Of a file opened with `append`
     /// it goes to the end.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
-        self.check_locks()?;
+        self.locks_hold().await?;
         if self.flags.append {
             return self.append(data).await.map(|_| ());
         }
@@ -216,7 +219,7 @@ impl OpenFile {
 
     async fn release_once(&self, releasing: Option<Releasing>) -> Result<()> {
         if let Some(releasing) = releasing {
-            self.release_locks(releasing).await;
+            self.give_back(releasing).await;
         }
         let room = self.mount.closing_room.clone().acquire_owned().await;
         let close = self.close();

@@ -19,11 +19,23 @@ pub(crate) trait Method: Debug + Send + Sync + 'static {
     /// A restarted MRC that has lost it gets it again (P2).
     const SENT_AGAIN: bool = true;
 
+    /// Notes in the request that it is not sent for the first time.
+    fn mark(_request: &mut Self::Request, _again: Again) {}
+
     fn send(
         service: MrcService,
         request: Self::Request,
         header: v1::RequestHeader,
     ) -> Sending<Self::Reply>;
+}
+
+/// Why a request is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Nobody knows what came of it.
+    Repeated,
+    /// It was answered, and a restarted MRC has lost it.
+    Lost,
 }
 
 pub(crate) trait Reply: Send + 'static {
@@ -111,6 +123,32 @@ impl Method for BeginAppend {
     }
 }
 
+#[derive(Debug)]
+pub(crate) struct Lock;
+
+impl Method for Lock {
+    type Request = v1::LockRequest;
+    type Reply = v1::LockReply;
+
+    const NAME: &'static str = "lock";
+
+    fn mark(request: &mut v1::LockRequest, again: Again) {
+        request.set_attempt(match again {
+            Again::Repeated => v1::LockAttempt::Repeated,
+            Again::Lost => v1::LockAttempt::Lost,
+        });
+    }
+
+    fn send(
+        mut service: MrcService,
+        mut request: v1::LockRequest,
+        header: v1::RequestHeader,
+    ) -> Sending<v1::LockReply> {
+        request.header = Some(header);
+        Box::pin(async move { service.lock(request).await })
+    }
+}
+
 methods! {
     OpenSession = open_session(OpenSessionRequest) -> OpenSessionReply;
     CloseSession = close_session(CloseSessionRequest) -> DoneReply;
@@ -134,7 +172,6 @@ methods! {
     Close = close(CloseRequest) -> DoneReply;
     EndAppend = end_append(EndAppendRequest) -> DoneReply;
     SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
-    Lock = lock(LockRequest) -> LockReply;
     TestLock = test_lock(LockRequest) -> TestLockReply;
     WaitLock = wait_lock(LockRequest) -> WaitLockReply;
     GetXattr = get_xattr(GetXattrRequest) -> XattrReply;

@@ -107,6 +107,11 @@ impl<K: Clone> Positions<K> {
         self.kept.values().any(|kept| kept.lost)
     }
 
+    /// The newest term seen, unless it has lost something that is not sent again yet.
+    pub(crate) fn recovered_term(&self) -> u64 {
+        if self.has_lost() { 0 } else { self.term }
+    }
+
     /// All below is answered and durable.
     pub(crate) fn lowest_unanswered(&self) -> RequestNumber {
         let in_flight = self.in_flight.first().copied();

@@ -27,7 +27,7 @@ use crate::expiry::Clocks;
 use crate::osds::Osds;
 use crate::service::Call;
 use crate::sets::Sets;
-use crate::state::{Inode, LockTable, MrcState, Numbers, Origin, View};
+use crate::state::{HeldLock, Inode, LockTable, MrcState, Numbers, Origin, View};
 use crate::time::ServiceTime;
 use crate::waiters::Waiters;
 
@@ -137,6 +137,19 @@ impl Mrc {
 
     pub(crate) fn locks(&self, volume: VolumeId, ino: Ino) -> Result<LockTable> {
         self.view(|view| view.volume(volume)?.locks(ino))
+    }
+
+    /// Whether the state would grant it.
+    pub(crate) fn is_lock_free(
+        &self,
+        (volume, ino): (VolumeId, Ino),
+        wanted: &HeldLock,
+    ) -> Result<bool> {
+        self.view(|view| {
+            let volume = view.volume(volume)?;
+            let is_held = volume.locks(ino)?.conflicts(wanted).next().is_some();
+            Ok(!is_held && !volume.pending(ino)?.dead_writer)
+        })
     }
 
     /// Some may have been given back.

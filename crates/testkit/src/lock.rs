@@ -1,5 +1,5 @@
 //! Locks as programs take them: fcntl, those of open file descriptions, flock.
-#![expect(unsafe_code, reason = "fcntl(2) with ranges has no safe wrapper")]
+#![expect(unsafe_code, reason = "fcntl(2) with ranges and sigaction(2) have no safe wrappers")]
 
 use std::fs::File;
 use std::io;
@@ -99,5 +99,17 @@ fn flock(file: &File, take: Take, wait: bool) -> io::Result<()> {
     let operation = if wait { operation } else { operation | libc::LOCK_NB };
     // SAFETY: the descriptor is open; there is no memory in it.
     let done = unsafe { libc::flock(file.as_raw_fd(), operation) };
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The signal is taken, and does nothing but end a call that waits: it is not restarted.
+pub fn handle(signal: i32) -> io::Result<()> {
+    extern "C" fn nothing(_signal: i32) {}
+    let handler: extern "C" fn(i32) = nothing;
+    // SAFETY: all zeros are no flags and an empty mask.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the action lives over the call, and its handler does nothing at all.
+    let done = unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

@@ -317,7 +317,8 @@ impl Filesystem for Adapter {
             let file = shared.handles.file(handle.0)?.file;
             let flushed = file.flush().await;
             // Any close by a process drops its locks, also one that fails.
-            flushed.and(file.unlock_all(xtfs_client::LockOwner(lock_owner.0)).await)
+            file.unlock_all(xtfs_client::LockOwner(lock_owner.0)).await;
+            flushed
         });
     }
 

@@ -3,16 +3,17 @@
 //! fuser hides whether flock(2) or fcntl(2) asked, so the two are one kind and conflict with each other. It also delivers
 //! no interrupts: whoever waits here cannot be killed unless we look after its signals ourselves.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fuser::{Errno, ReplyEmpty, ReplyLock};
-use tokio::time::{Instant, MissedTickBehavior, interval_at};
-use xtfs_client::{FileLock, LockKind, LockOwner, LockTicket};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use xtfs_client::{FileLock, LockKind, LockOwner, LockTicket, OpenFile};
 use xtfs_core::{Error, Result};
 
 use super::Shared;
 use super::answer::Answer;
-use crate::signals::is_interrupted;
+use crate::signals::{Signals, signals};
 
 /// How often a waiting task's signals are looked at.
 const SIGNALS_INTERVAL: Duration = Duration::from_millis(100);
@@ -69,24 +70,44 @@ impl Shared {
         let mut look = interval_at(Instant::now() + SIGNALS_INTERVAL, SIGNALS_INTERVAL);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            match file.lock(set.owner, lock).await {
-                Ok(()) => return Ok(LockAnswer::Done),
+            match self.take_lock(&file, set, lock, &mut look).await {
                 Err(Error::Locked) if set.wait => {}
-                Err(err) => return Err(err),
+                taken => return taken,
             }
             let waiting = file.wait_for_lock(set.owner, lock, ticket);
-            tokio::pin!(waiting);
-            ticket = loop {
-                tokio::select! {
-                    told = &mut waiting => break told?,
-                    _ = look.tick() => {
-                        if is_interrupted(set.task) {
-                            return Ok(LockAnswer::Interrupted);
-                        }
-                    }
+            ticket = tokio::select! {
+                told = waiting => told?,
+                () = until(set.task, &mut look, |seen| seen != Signals::None) => {
+                    return Ok(LockAnswer::Interrupted);
                 }
+                () = self.ending.cancelled() => return Err(ended()),
             };
         }
+    }
+
+    /// One attempt. It is not waited for any longer if the task is killed; other signals wait for its end, as what came of
+    /// it must be known to whoever lives on.
+    async fn take_lock(
+        &self,
+        file: &Arc<OpenFile>,
+        set: SetLock,
+        lock: FileLock,
+        look: &mut Interval,
+    ) -> Result<LockAnswer> {
+        let asked = file.clone();
+        let mut attempt = Box::pin(async move { asked.lock(set.owner, lock).await });
+        let answer = tokio::select! {
+            taken = &mut attempt => return taken.map(|_| LockAnswer::Done),
+            () = until(set.task, look, |seen| seen == Signals::Killed) => Ok(LockAnswer::Interrupted),
+            () = self.ending.cancelled() => Err(ended()),
+        };
+        let file = file.clone();
+        self.tasks.spawn(async move {
+            if let Ok(grant) = attempt.await {
+                file.abandon_lock(lock, grant).await;
+            }
+        });
+        answer
     }
 
     pub(super) async fn test_lock(&self, test: SetLock) -> Result<Option<FileLock>> {
@@ -96,6 +117,20 @@ impl Shared {
             None => Ok(None),
         }
     }
+}
+
+/// Looks at a task's signals until there is one that ends a wait.
+async fn until(task: u32, look: &mut Interval, ends: impl Fn(Signals) -> bool) {
+    loop {
+        look.tick().await;
+        if ends(signals(task)) {
+            return;
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::Unavailable("the file system is being unmounted".into())
 }
 
 impl Answer<LockAnswer> for ReplyEmpty {

@@ -93,6 +93,7 @@ pub(super) fn agree(config: &mut KernelConfig, judge: Judge) {
 impl Serving {
     /// Waits for the requests that are under way and closes what the kernel left open.
     pub(crate) async fn finish(&self) {
+        self.shared.ending.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         let mut handles = self.shared.handles.drain_files().into_iter();

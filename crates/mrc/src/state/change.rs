@@ -7,7 +7,7 @@ use xtfs_kv::Transaction;
 
 use super::inode::{Dentry, FileKind, Inode, Orphan, Pending};
 use super::keys::{Keys, load, store};
-use super::lock::LockTable;
+use super::lock::{LockOwner, LockTable};
 use super::rows::{Rows, all};
 use super::session::{AppendTurn, Opens};
 use super::volume::{Usage, Volume};
@@ -161,9 +161,13 @@ impl Change<'_, '_> {
         self.tx.delete(&key);
         self.tx.delete(&self.keys.orphan(ino));
         self.tx.delete(&self.keys.pending(ino));
-        self.tx.delete(&self.keys.locks(ino));
         self.tx.delete(&self.keys.append(ino));
-        for (key, _) in all(self.tx, &self.keys.xattrs(ino))? {
+        self.delete_all(&self.keys.locks(ino))?;
+        self.delete_all(&self.keys.xattrs(ino))
+    }
+
+    fn delete_all(&mut self, prefix: &[u8]) -> Result<()> {
+        for (key, _) in all(self.tx, prefix)? {
             self.tx.delete(&key);
         }
         Ok(())
@@ -199,26 +203,27 @@ impl Change<'_, '_> {
         if opens == Opens::default() {
             self.tx.delete(&by_ino);
             self.tx.delete(&by_session);
-            return self.drop_locks(ino, session);
+            // So it is known where to look for the locks of a session that ends.
+            return self.delete_all(&self.keys.locks_of_session(ino, session));
         }
         self.put(&by_session, &())?;
         self.put(&by_ino, &opens)
     }
 
-    /// A session that does not hold the inode open any more has no locks of it: so it is known where to look for the
-    /// locks of a session that ends.
-    fn drop_locks(&mut self, ino: Ino, session: SessionId) -> Result<()> {
-        let mut table = self.rows().locks(ino)?;
-        if table.remove_session(session) { self.put_locks(ino, &table) } else { Ok(()) }
-    }
-
-    pub(super) fn put_locks(&mut self, ino: Ino, table: &LockTable) -> Result<()> {
-        let key = self.keys.locks(ino);
-        if table.is_empty() {
+    /// What one owner has of a table.
+    pub(super) fn put_locks(
+        &mut self,
+        ino: Ino,
+        owner: LockOwner,
+        table: &LockTable,
+    ) -> Result<()> {
+        let key = self.keys.locks_of(ino, owner);
+        let own = table.of(owner);
+        if own.is_empty() {
             self.tx.delete(&key);
             return Ok(());
         }
-        self.put(&key, table)
+        self.put(&key, &own)
     }
 }
 

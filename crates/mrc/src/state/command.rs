@@ -364,6 +364,9 @@ pub struct Lock {
     pub kind: Option<LockKind>,
     pub range: LockRange,
     pub pid: u32,
+    pub process: u64,
+    /// It was granted before, and a power cut took that.
+    pub lost: bool,
 }
 
 /// Ends what was pending on a file. Changes nothing if the file has gone on meanwhile.

@@ -26,7 +26,7 @@
 //! | open | `h` | ino, session | `Opens` |
 //! | append | `e` | ino | `AppendTurn`: who may append |
 //! | opened | `q` | session, ino | nothing: what a session holds open |
-//! | locks | `f` | ino | `LockTable` |
+//! | locks | `f` | ino, session, owner | `Vec<OwnLock>` |
 //!
 //! A value is a format byte and the postcard encoding of its type. Inodes, and results, which hold inodes, have
 //! format 2. In format 1 an inode ended before the ACLs, which are absent then; a result was not to be told apart from
@@ -41,6 +41,7 @@ use xtfs_core::{
 use xtfs_kv::{Read, Transaction};
 
 use super::command::Reply;
+use super::lock::LockOwner;
 
 /// First byte of a value; a change of any type's fields takes another, and a migration.
 const FORMAT: u8 = 1;
@@ -191,6 +192,14 @@ impl Keys {
 
     pub(super) fn locks(self, ino: Ino) -> Vec<u8> {
         self.number(b'f', ino.0)
+    }
+
+    pub(super) fn locks_of_session(self, ino: Ino, session: SessionId) -> Vec<u8> {
+        self.numbers(b'f', ino.0, session.0)
+    }
+
+    pub(super) fn locks_of(self, ino: Ino, owner: LockOwner) -> Vec<u8> {
+        join(self.locks_of_session(ino, owner.session), &owner.owner.to_be_bytes())
     }
 
     pub(super) fn opened_by(self, session: SessionId) -> Vec<u8> {

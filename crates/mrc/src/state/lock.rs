@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 use xtfs_core::{Error, Result, SessionId};
 
-/// Ranges of one inode, all owners together. At the bound a lock is refused; giving back that would split a range as
-/// well, as Linux does when it has no memory.
+/// Ranges of one owner of an inode. At the bound a lock is refused; giving back that would split a range as well, as Linux
+/// does when it has no memory.
 pub const RANGES_MAX: usize = 4096;
 
 /// Whose a lock is: one owner of a client, which is a process or an open file there.
@@ -30,17 +30,29 @@ pub struct LockRange {
     end: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeldLock {
     pub owner: LockOwner,
     pub kind: LockKind,
     pub range: LockRange,
     /// On the client, for people.
     pub pid: u32,
+    /// What waits as one, by the client's number for it.
+    pub process: u64,
 }
 
-/// Ordered by start, then owner. Ranges of one owner do not overlap, and neighbours of one kind are one.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// A lock as it is stored, in the row of its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnLock {
+    pub kind: LockKind,
+    pub range: LockRange,
+    pub pid: u32,
+    pub process: u64,
+}
+
+/// All locks of an inode, ordered by start, then owner. Ranges of one owner do not overlap, and neighbours of one kind are
+/// one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockTable(Vec<HeldLock>);
 
 impl LockRange {
@@ -73,6 +85,11 @@ impl LockRange {
 }
 
 impl HeldLock {
+    /// Who is stopped while one of its waits lasts. An owner is one of a single inode; a process may be that of many.
+    pub fn process(&self) -> (SessionId, u64) {
+        (self.owner.session, self.process)
+    }
+
     fn conflicts(&self, wanted: &HeldLock) -> bool {
         let exclusive = self.kind == LockKind::Exclusive || wanted.kind == LockKind::Exclusive;
         exclusive && self.owner != wanted.owner && self.range.overlaps(wanted.range)
@@ -101,11 +118,23 @@ impl LockTable {
         self.replace(owner, range, None)
     }
 
-    /// Says whether there were any.
-    pub fn remove_session(&mut self, session: SessionId) -> bool {
-        let before = self.0.len();
-        self.0.retain(|held| held.owner.session != session);
-        self.0.len() < before
+    /// Takes in the row of an owner.
+    pub(super) fn add(&mut self, owner: LockOwner, own: Vec<OwnLock>) {
+        self.0.extend(own.into_iter().map(|OwnLock { kind, range, pid, process }| HeldLock {
+            owner,
+            kind,
+            range,
+            pid,
+            process,
+        }));
+        self.0.sort_unstable_by_key(|held| (held.range.start, held.owner));
+    }
+
+    /// The row of an owner.
+    pub(super) fn of(&self, owner: LockOwner) -> Vec<OwnLock> {
+        let own = self.0.iter().filter(|held| held.owner == owner);
+        own.map(|&HeldLock { kind, range, pid, process, .. }| OwnLock { kind, range, pid, process })
+            .collect()
     }
 
     fn replace(&mut self, owner: LockOwner, range: LockRange, new: Option<HeldLock>) -> Result<()> {
@@ -119,16 +148,18 @@ impl LockTable {
         }
         own.extend(new);
         own.sort_unstable_by_key(|held| held.range.start);
-        for held in own {
-            match table.last_mut() {
-                Some(last) if joins(last, &held) => last.range.end = held.range.end,
-                _ => table.push(held),
+        own.dedup_by(|next, last| {
+            let joined = joins(last, next);
+            if joined {
+                last.range.end = next.range.end;
             }
-        }
-        // Of a table that is full already, whatever makes it no larger is carried out.
-        if table.len() > RANGES_MAX.max(self.0.len()) {
+            joined
+        });
+        // Of an owner that is at the bound already, whatever leaves it no more is carried out.
+        if own.len() > RANGES_MAX.max(self.0.len() - table.len()) {
             return Err(Error::TooManyLocks);
         }
+        table.extend(own);
         table.sort_unstable_by_key(|held| (held.range.start, held.owner));
         self.0 = table;
         Ok(())
@@ -168,7 +199,13 @@ mod tests {
     }
 
     fn held(of: u64, kind: LockKind, start: u64, end: u64) -> HeldLock {
-        HeldLock { owner: owner(of), kind, range: LockRange::new(start, end).unwrap(), pid: 7 }
+        HeldLock {
+            owner: owner(of),
+            kind,
+            range: LockRange::new(start, end).unwrap(),
+            pid: 7,
+            process: of,
+        }
     }
 
     #[test]
@@ -188,27 +225,35 @@ mod tests {
         assert_eq!(table.0, [held(1, Shared, 6, u64::MAX)]);
         table.unlock(owner(1), LockRange::new(8, 8).unwrap()).unwrap();
         assert_eq!(table.0, [held(1, Shared, 6, 7), held(1, Shared, 9, u64::MAX)]);
-        assert!(table.remove_session(owner(1).session));
-        assert!(table.is_empty() && !table.remove_session(owner(1).session));
+        table.unlock(owner(1), LockRange::ALL).unwrap();
+        assert!(table.is_empty());
         assert!(LockRange::new(2, 1).is_err());
     }
 
     #[test]
-    fn a_table_has_a_bound() {
+    fn an_owner_has_a_bound_and_others_do_not_share_it() {
         let mut table = LockTable::default();
-        for at in 0..RANGES_MAX as u64 {
-            table.lock(held(0, LockKind::Shared, at * 2, at * 2)).unwrap();
-        }
-        let more = held(1, LockKind::Shared, 1, 1);
+        let all = (0..RANGES_MAX as u64).map(|at| held(0, LockKind::Shared, at * 2, at * 2));
+        table.0.extend(all);
+        let more = held(0, LockKind::Exclusive, 1, 1);
         assert_eq!(table.lock(more), Err(Error::TooManyLocks));
+        table.lock(held(1, LockKind::Shared, 1, 1)).unwrap();
+        table.unlock(owner(1), LockRange::ALL).unwrap();
         table.lock(held(0, LockKind::Exclusive, 0, 4)).unwrap();
-        table.lock(more.clone_at(9)).unwrap();
+        table.lock(more).unwrap();
     }
 
-    impl HeldLock {
-        fn clone_at(&self, at: u64) -> HeldLock {
-            HeldLock { range: LockRange { start: at, end: at }, ..*self }
+    #[test]
+    fn a_table_is_put_together_from_the_rows_of_its_owners() {
+        let mut table = LockTable::default();
+        for (of, at) in [(0, 5), (1, 3), (0, 1)] {
+            table.lock(held(of, LockKind::Exclusive, at, at)).unwrap();
         }
+        let mut again = LockTable::default();
+        for of in [1, 0] {
+            again.add(owner(of), table.of(owner(of)));
+        }
+        assert_eq!(again, table);
     }
 
     type Step = (u64, u8, u64, u64);

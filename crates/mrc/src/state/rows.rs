@@ -6,7 +6,7 @@ use xtfs_kv::{KeyRange, Read};
 
 use super::inode::{Dentry, Inode, Orphan, Pending};
 use super::keys::{Keys, decode, last_number, load};
-use super::lock::LockTable;
+use super::lock::{LockOwner, LockTable};
 use super::session::{AppendTurn, Opens};
 use super::volume::Usage;
 
@@ -53,7 +53,14 @@ impl Rows<'_> {
     }
 
     pub(super) fn locks(self, ino: Ino) -> Result<LockTable> {
-        Ok(load(self.read, &self.keys.locks(ino))?.unwrap_or_default())
+        let prefix = self.keys.locks(ino);
+        let mut table = LockTable::default();
+        for (key, value) in all(self.read, &prefix)? {
+            let session = SessionId(last_number(&key[..prefix.len() + 8])?);
+            let owner = LockOwner { session, owner: last_number(&key)? };
+            table.add(owner, decode(&key, &value)?);
+        }
+        Ok(table)
     }
 
     /// Every session that holds the inode open.

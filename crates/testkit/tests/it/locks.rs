@@ -71,12 +71,26 @@ impl Locker {
 
     /// Waits until the process sleeps in the kernel, asking for a lock.
     fn wait_until_it_waits(&self) {
-        eventually("it waits", || {
-            let syscall = fs::read_to_string(format!("/proc/{}/syscall", self.child.id()));
-            let number = syscall.unwrap_or_default();
-            let number = number.split(' ').next().and_then(|it| it.parse::<i64>().ok());
+        self.wait_until_so_many_wait(1);
+    }
+
+    /// The same of its threads.
+    fn wait_until_so_many_wait(&self, count: usize) {
+        let waits = |task: fs::DirEntry| {
+            let syscall = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+            let number = syscall.split(' ').next().and_then(|it| it.parse::<i64>().ok());
             number.is_some_and(|it| [libc::SYS_fcntl, libc::SYS_flock].contains(&it))
+        };
+        eventually("it waits", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            tasks.filter_map(Result::ok).filter_map(|task| waits(task).then_some(())).count()
+                >= count
         });
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
     }
 }
 
@@ -94,9 +108,14 @@ struct World {
 
 impl World {
     fn new() -> World {
+        World::with(&[])
+    }
+
+    /// `args` of the first mount.
+    fn with(args: &[&str]) -> World {
         let cluster = Cluster::start(1);
         cluster.mkfs("v", &[]);
-        let mounts = [cluster.mount("v"), cluster.mount("v")];
+        let mounts = [cluster.mount_with("v", args), cluster.mount("v")];
         fs::write(mounts[0].join("f"), b"0").unwrap();
         World { mounts, cluster }
     }
@@ -208,6 +227,116 @@ fn a_deadlock_is_refused() {
             }
         }
         refused > 0
+    });
+}
+
+#[test]
+fn a_deadlock_over_two_files_is_refused() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    fs::write(world.mounts[0].join("g"), b"0").unwrap();
+    let other = |mount: usize| format!("use {}", world.mounts[mount].join("g").display());
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.expect(&other(1), "ok");
+    b.expect("fcntl try exclusive 0 0", "ok");
+    a.expect(&other(0), "ok");
+    b.expect(&format!("use {}", world.mounts[1].join("f").display()), "ok");
+    a.order("fcntl wait exclusive 0 0");
+    a.wait_until_it_waits();
+    b.order("fcntl wait exclusive 0 0");
+    let deadlock = format!("errno {}", libc::EDEADLK);
+    let mut refused = 0;
+    eventually("one is refused", || {
+        for it in [&a, &b] {
+            if let Ok(answer) = it.answers.try_recv() {
+                assert_eq!(answer, deadlock);
+                refused += 1;
+            }
+        }
+        refused > 0
+    });
+}
+
+#[test]
+fn a_signal_ends_the_wait_of_the_thread_that_takes_it_alone() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    b.expect("handle", "ok");
+    for kind in ["fcntl", "ofd", "flock"] {
+        a.expect("fcntl try exclusive 0 0", "ok");
+        b.order(&format!("both {kind} 0 0"));
+        b.wait_until_so_many_wait(2);
+        b.signal(rustix::process::Signal::USR1);
+        assert_eq!(b.answer(), format!("first errno {}", libc::EINTR), "{kind}");
+        a.expect("fcntl try unlock 0 0", "ok");
+        assert_eq!(b.answer(), "second ok", "{kind}");
+        b.expect(&format!("{kind} try unlock 0 0"), "ok");
+    }
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.order("both fcntl 0 0");
+    b.wait_until_so_many_wait(2);
+    b.kill9();
+    a.expect("fcntl try unlock 0 0", "ok");
+    a.expect("fcntl try exclusive 0 0", "ok");
+}
+
+/// The killed one's attempt is on its way to an MRC that does not answer; what comes of it is given back.
+#[test]
+fn a_killed_waiter_goes_while_the_mrc_is_away_and_leaves_nothing() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let [mut a, mut b] = world.lockers();
+    world.cluster.mrc.kill9();
+    b.order("fcntl wait exclusive 0 0");
+    b.wait_until_it_waits();
+    // It has timeo, 30 seconds, for its attempt.
+    let took = b.kill9();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    world.cluster.mrc.restart();
+    eventually("nothing is left", || a.ask("fcntl try exclusive 0 0") == "ok");
+}
+
+#[test]
+fn what_could_not_be_given_back_is_given_back_later() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::with(&["-o", "timeo=2"]);
+    for kind in ["fcntl", "ofd", "flock"] {
+        let [mut a, mut b] = world.lockers();
+        a.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        world.cluster.mrc.kill9();
+        // For fcntl its end waits until giving back is given up.
+        a.kill9();
+        world.cluster.mrc.restart();
+        b.expect("fcntl wait exclusive 0 0", "ok");
+    }
+}
+
+/// Somebody else may have the lock by then.
+#[test]
+fn nothing_is_written_under_a_lock_when_the_session_may_have_expired() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::with(&["-o", "timeo=2"]);
+    let [mut a, _b] = world.lockers();
+    a.expect("fcntl try exclusive 0 0", "ok");
+    world.cluster.mrc.kill9();
+    a.expect("write 1", "ok");
+    let lost = format!("errno {}", libc::EIO);
+    eventually("it is not renewed", || a.ask("write 2") == lost);
+    world.cluster.mrc.restart();
+    eventually("it is renewed, as the MRC gives all sessions their time anew", || {
+        a.ask("write 3") == "ok"
     });
 }
 

@@ -8,7 +8,7 @@ use crate::state::lock::{HeldLock, LockOwner};
 use crate::state::session::Opens;
 
 pub(super) fn lock(change: &mut Change<'_, '_>, lock: Lock) -> Result<Answer> {
-    let Lock { ino, owner, kind, range, pid } = lock;
+    let Lock { ino, owner, kind, range, pid, process, lost } = lock;
     let session = change.own_session()?;
     let owner = LockOwner { session, owner };
     let mut table = change.rows().locks(ino)?;
@@ -19,9 +19,14 @@ pub(super) fn lock(change: &mut Change<'_, '_>, lock: Lock) -> Result<Answer> {
             if change.rows().opens(ino, session)? == Opens::default() {
                 return Err(Error::StaleHandle);
             }
-            table.lock(HeldLock { owner, kind, range, pid })?;
+            // Whoever died may have held it, and goes on writing until all columns are sealed (R4). A lock that was lost
+            // was granted before that.
+            if !lost && change.rows().pending(ino)?.dead_writer {
+                return Err(Error::Locked);
+            }
+            table.lock(HeldLock { owner, kind, range, pid, process })?;
         }
     }
-    change.put_locks(ino, &table)?;
+    change.put_locks(ino, owner, &table)?;
     Ok(Answer::Done)
 }

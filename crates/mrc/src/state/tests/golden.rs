@@ -6,6 +6,7 @@ use xtfs_core::TargetId;
 
 use super::*;
 use crate::state::keys::{Keys, decode, encode, load_result};
+use crate::state::lock::{LockKind, LockOwner, LockRange, OwnLock};
 use crate::state::machine::Counters;
 use crate::state::session::{AppendTurn, Opens, Session};
 use crate::state::volume::{Usage, Volume};
@@ -46,7 +47,10 @@ fn keys_are_as_shipped() {
         (keys.pending(Ino(3)), "700000000000000003"),
         (keys.open(Ino(3), SessionId(6)), "6800000000000000030000000000000006"),
         (keys.opened(SessionId(6), Ino(3)), "7100000000000000060000000000000003"),
-        (keys.locks(Ino(3)), "660000000000000003"),
+        (
+            keys.locks_of(Ino(3), LockOwner { session: SessionId(4), owner: 5 }),
+            "66000000000000000300000000000000040000000000000005",
+        ),
         (keys.usage(), "75"),
     ];
     for (key, golden) in cases {
@@ -145,6 +149,13 @@ fn small_rows_are_as_shipped() {
     check(&Pending { seal: true, settle: false, dead_writer: true, fence: false }, "0101000100");
     check(&Opens { read: 1, write: 2 }, "010102");
     check(&AppendTurn { session: SessionId(6), turn: 300 }, "0106ac02");
+    let lock = OwnLock {
+        kind: LockKind::Exclusive,
+        range: LockRange::new(1, 300).unwrap(),
+        pid: 5,
+        process: 6,
+    };
+    check(&vec![lock], "01010101ac020506");
     check(&Usage { files: 3, bytes: 300 }, "0103ac02");
     check(&VolumeId(2), "0102");
     let client = ClientId(Uuid::from_u128(0x0123));

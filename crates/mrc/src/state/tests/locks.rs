@@ -5,7 +5,8 @@ use crate::state::lock::{LockKind, LockRange};
 
 impl World {
     fn lock(&mut self, ino: Ino, owner: u64, kind: Option<LockKind>) -> Result<()> {
-        let lock = Lock { ino, owner, kind, range: LockRange::ALL, pid: 5 };
+        let lock =
+            Lock { ino, owner, kind, range: LockRange::ALL, pid: 5, process: owner, lost: false };
         self.run(Action::Lock(lock)).map(drop)
     }
 
@@ -64,17 +65,26 @@ fn locks_go_with_their_session_and_leave_no_row() {
         world.lock(file, 1, EXCLUSIVE).unwrap();
         world.unlink(Ino::ROOT, "f").unwrap();
     });
-    let row = crate::state::keys::Keys::of_volume(GROUP, world.volume).locks(file);
-    assert!(world.kv.get(&row).unwrap().is_some());
+    let rows = crate::state::keys::Keys::of_volume(GROUP, world.volume).locks(file);
+    let rows = |world: &World| world.kv.scan(&KeyRange::prefix(&rows), 9).unwrap().len();
+    assert_eq!(rows(&world), 1);
     world.end_session(other).unwrap();
-    assert!(world.kv.get(&row).unwrap().is_none());
+    assert_eq!(rows(&world), 0);
 }
 
 #[test]
 fn a_repeated_lock_gets_its_first_answer() {
     let mut world = World::new();
     let file = world.writing("f");
-    let lock = Lock { ino: file, owner: 1, kind: EXCLUSIVE, range: LockRange::ALL, pid: 5 };
+    let lock = Lock {
+        ino: file,
+        owner: 1,
+        kind: EXCLUSIVE,
+        range: LockRange::ALL,
+        pid: 5,
+        process: 1,
+        lost: false,
+    };
     world.request += 1;
     let number = RequestNumber(world.request);
     let origin = Origin { session: world.session, number, lowest_unanswered: RequestNumber(1) };
@@ -83,4 +93,31 @@ fn a_repeated_lock_gets_its_first_answer() {
     world.lock(file, 1, None).unwrap();
     world.apply(command).unwrap();
     assert!(world.vol().locks(file).unwrap().is_empty(), "it was given back since");
+}
+
+#[test]
+fn r4_a_dead_writers_file_is_locked_once_its_columns_are_sealed() {
+    let mut world = World::new();
+    let file = world.writing("f");
+    let (dead, other) = (world.session, world.other_session());
+    world.as_session(other, |world| world.open(file, READ)).unwrap();
+    world.lock(file, 1, EXCLUSIVE).unwrap();
+    world.end_session(dead).unwrap();
+    world.as_session(other, |world| {
+        refused(world.lock(file, 1, EXCLUSIVE), &Error::Locked);
+        // What a power cut took was granted before.
+        let lock = Lock {
+            ino: file,
+            owner: 2,
+            kind: EXCLUSIVE,
+            range: LockRange::ALL,
+            pid: 5,
+            process: 2,
+            lost: true,
+        };
+        world.run(Action::Lock(lock)).unwrap();
+        world.lock(file, 2, None).unwrap();
+        assert!(world.settle(file, true, Some(0)));
+        world.lock(file, 1, EXCLUSIVE).unwrap();
+    });
 }
