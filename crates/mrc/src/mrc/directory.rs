@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::timeout;
 use xtfs_core::{Error, Result, VolumeId};
 use xtfs_proto::{Header, v1};
 use xtfs_rpc::{ServiceList, TargetState};
@@ -33,10 +34,18 @@ impl Mrc {
         list.targets.iter().map(candidate).collect()
     }
 
-    /// As the DIR says now, so that a target counts as soon as it is listed; as it said last if it is away.
+    /// As the DIR says now, so that a target counts as soon as it is listed; as it said last if it is away. Files that
+    /// are made from here on find the same targets.
     pub(crate) async fn targets_registered(&self) -> usize {
         let fresh = self.directory.list(self.cluster, DIR_DEADLINE).await;
         let fresh = fresh.map_or_else(|_| self.list(), Arc::new);
+        let has_all = |list: &Arc<ServiceList>| {
+            fresh.targets.iter().all(|target| list.target(target.id).is_some())
+        };
+        let mut followed = self.osds.changes();
+        if timeout(DIR_DEADLINE, followed.wait_for(has_all)).await.is_err() {
+            tracing::warn!("the DIR lists targets that it does not tell of");
+        }
         fresh.targets.iter().filter(|target| target.state != TargetState::Removed).count()
     }
 

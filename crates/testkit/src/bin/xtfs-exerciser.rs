@@ -1,4 +1,5 @@
-//! `xtfs-exerciser SEED OPERATIONS FOLDER…`: compares a file system with a model, see `exerciser`.
+//! `xtfs-exerciser SEED OPERATIONS FOLDER…`: compares a file system with a model, see `exerciser`. Prints an empty
+//! line for each operation, and what came out.
 
 use std::process::ExitCode;
 
@@ -16,7 +17,8 @@ fn main() -> ExitCode {
         operations: operations.parse().expect("operations are a number"),
         fault: None,
     };
-    match run(&plan) {
+    let done = || println!();
+    match run(&plan, done) {
         Ok(()) => {
             println!("seed {seed}: {operations} operations, no difference");
             ExitCode::SUCCESS

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::workload::{self, Running};
+use super::workload::Running;
 use crate::{Cluster, Daemon, eventually};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +67,7 @@ pub fn run(plan: Plan) -> Figures {
         daemon.kill9();
         daemon.restart();
     }
-    let mut files_checked = 0;
-    for worker in workers {
-        let folder = worker.folder.clone();
-        let done = worker.stop();
-        workload::check(&folder, &done).unwrap_or_else(|err| panic!("{plan:?}: {err}"));
-        files_checked += done.len();
-    }
+    let files_checked = workers.into_iter().map(Running::stop_and_check).sum();
     mount.unmount();
     cluster.assert_clean("v");
     Figures { kills: plan.kills, operations: operations.load(Ordering::Relaxed), files_checked }

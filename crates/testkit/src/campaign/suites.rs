@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
+use super::counted::Counted;
 use crate::{Cluster, Mount, OsdOptions, eventually, program, run, tree};
 
 /// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
@@ -133,13 +138,20 @@ fn disk_image(path: &Path) {
     ));
 }
 
-/// The crates.io `fsx` on a striped file.
+/// Operations of one process of `fsx`: it never unmaps what it reads through mappings, so that each costs more than the
+/// one before, and the kernel refuses one more after some 300 000 operations.
+const FSX_ROUND: u64 = 25_000;
+
+/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on.
 pub fn fsx(operations: u64, seed: u64) {
     let striped = Striped::start();
-    let file = striped.mount.join("fsx");
-    let command = format!("{} -N {operations} -S {seed} {}", tool("fsx").display(), file.display());
-    println!("{command}");
-    sh(&command);
+    for (round, seed) in (0..operations.div_ceil(FSX_ROUND)).zip(seed..) {
+        let count = FSX_ROUND.min(operations - round * FSX_ROUND);
+        let file = striped.mount.join(format!("fsx{seed}"));
+        let command = format!("{} -N {count} -S {seed} {}", tool("fsx").display(), file.display());
+        println!("{command}");
+        sh(&command);
+    }
     striped.mount.unmount();
     striped.cluster.assert_clean("v");
 }
@@ -175,20 +187,21 @@ pub fn exerciser(operations: u64, seed: u64, disturbance: Disturbance) {
     let mut command = Command::new(program("xtfs-exerciser"));
     command.args([seed.to_string(), operations.to_string()]);
     command.args(mounts.iter().map(|mount| mount.join("folder")));
-    command.stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut running = command.spawn().expect("our own program starts");
-    while disturbance == Disturbance::Kills && running.try_wait().expect("ours").is_none() {
-        for daemon in [&mut cluster.mrc, &mut cluster.osds[0]] {
-            daemon.kill9();
-            daemon.restart();
-        }
-        // The next kill waits until something is done again.
-        let probe = mounts[0].join("probe");
-        eventually("the file system answers", || fs::write(&probe, b"x").is_ok());
+    let operations = Arc::new(AtomicU64::new(0));
+    let running = Counted::start(command, &operations);
+    let mut random = StdRng::seed_from_u64(seed);
+    while disturbance == Disturbance::Kills && !running.has_ended() {
+        // Under way again after the last kill, and then a random while.
+        let target = operations.load(Ordering::Relaxed) + random.random_range(1..300);
+        eventually("the operations go on", || {
+            operations.load(Ordering::Relaxed) >= target || running.has_ended()
+        });
+        let osd = random.random_range(0..cluster.osds.len());
+        let victim = if random.random() { &mut cluster.mrc } else { &mut cluster.osds[osd] };
+        victim.kill9();
+        victim.restart();
     }
-    let output = running.wait_with_output().expect("ours");
-    let shown = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{shown}");
+    println!("{}", running.end());
     for mount in mounts {
         mount.unmount();
     }

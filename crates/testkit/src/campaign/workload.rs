@@ -5,13 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::JoinHandle;
 
+use super::counted::Counted;
 use crate::programs::program;
 use crate::tree;
 
@@ -84,9 +84,8 @@ impl Worker<'_> {
 /// A worker's process.
 #[derive(Debug)]
 pub struct Running {
-    pub folder: PathBuf,
-    child: Child,
-    output: JoinHandle<io::Result<String>>,
+    folder: PathBuf,
+    process: Counted,
 }
 
 impl Running {
@@ -94,36 +93,19 @@ impl Running {
     pub fn start(folder: PathBuf, seed: u64, operations: &Arc<AtomicU64>) -> Self {
         let mut command = Command::new(program("xtfs-workload"));
         command.arg(&folder).arg(seed.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("our own program starts");
-        let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
-        let operations = operations.clone();
-        // An empty line for each operation; what was done at last.
-        let output = std::thread::spawn(move || {
-            let mut last = String::new();
-            for line in lines {
-                last = line?;
-                if last.is_empty() {
-                    operations.fetch_add(1, Ordering::Relaxed);
-                }
-            }
-            Ok(last)
-        });
-        Running { folder, child, output }
+        Running { folder, process: Counted::start(command, operations) }
     }
 
     pub fn has_ended(&self) -> bool {
-        self.output.is_finished()
+        self.process.has_ended()
     }
 
-    /// Ends it between two operations.
+    /// Ends it between two operations, and compares its folder with what it did. Returns the number of files there.
     #[track_caller]
-    pub fn stop(mut self) -> Acknowledged {
-        drop(self.child.stdin.take());
-        let done = self.output.join().expect("no panic").expect("a pipe");
-        let code = self.child.wait().expect("it is ours to wait for");
-        assert!(code.success(), "the workload failed: {code}; see above");
-        serde_json::from_str(&done).expect("what was done")
+    pub fn stop_and_check(self) -> usize {
+        let done: Acknowledged = serde_json::from_str(&self.process.end()).expect("what was done");
+        check(&self.folder, &done).unwrap_or_else(|err| panic!("{err}"));
+        done.len()
     }
 }
 
@@ -134,7 +116,7 @@ pub fn content_of(seed: u64) -> Vec<u8> {
 }
 
 /// The folder holds what `done` says, and nothing else.
-pub fn check(folder: &Path, done: &Acknowledged) -> Result<(), String> {
+fn check(folder: &Path, done: &Acknowledged) -> Result<(), String> {
     let listed = fs::read_dir(folder).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let listed = listed.map_err(|err| format!("list {}: {err}", folder.display()))?;
     let listed: Vec<_> =

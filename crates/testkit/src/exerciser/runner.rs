@@ -41,8 +41,8 @@ struct Runner {
     last: VecDeque<String>,
 }
 
-/// `Err`: the first difference, and the steps before it.
-pub fn run(plan: &Plan) -> Result<(), String> {
+/// Calls `done` after each operation. `Err`: the first difference, and the steps before it.
+pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
     // Modes are what the operations ask for.
     rustix::process::umask(rustix::fs::Mode::empty());
     for folder in &plan.folders {
@@ -69,6 +69,7 @@ pub fn run(plan: &Plan) -> Result<(), String> {
     for number in 1..=plan.operations {
         let op = draw(&mut runner.random, &runner.model);
         runner.step(number, op)?;
+        done();
         if number % COMPARE_EVERY == 0 || number == plan.operations {
             runner.compare_all(number)?;
         }
@@ -211,7 +212,7 @@ mod tests {
     fn a_local_file_system_is_as_the_model() {
         for seed in 1..4 {
             let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-            if let Err(difference) = run(&plan(folder.path(), seed, None)) {
+            if let Err(difference) = run(&plan(folder.path(), seed, None), || {}) {
                 panic!("seed {seed}:\n{difference}");
             }
         }
@@ -221,7 +222,10 @@ mod tests {
     fn every_fault_is_found() {
         for fault in FAULTS {
             let folder = tempfile::tempdir_in("/var/tmp").unwrap();
-            assert!(run(&plan(folder.path(), 1, Some(fault))).is_err(), "{fault:?} is not found");
+            assert!(
+                run(&plan(folder.path(), 1, Some(fault)), || {}).is_err(),
+                "{fault:?} is not found"
+            );
         }
     }
 }

@@ -23,3 +23,10 @@ fn three_mounts_are_as_the_model() {
         suites::exerciser(4_000, 1, Disturbance::None);
     }
 }
+
+#[test]
+fn three_mounts_are_as_the_model_while_services_are_killed() {
+    if fuse_or_skip() {
+        suites::exerciser(2_000, 2, Disturbance::Kills);
+    }
+}
