@@ -294,6 +294,10 @@ fn a_killed_waiter_goes_while_the_mrc_is_away_and_leaves_nothing() {
     }
     let mut world = World::new();
     let [mut a, mut b] = world.lockers();
+    for it in [&mut a, &mut b] {
+        it.expect("fcntl try exclusive 0 0", "ok");
+        it.expect("fcntl try unlock 0 0", "ok");
+    }
     world.cluster.mrc.kill9();
     b.order("fcntl wait exclusive 0 0");
     b.wait_until_it_waits();
@@ -382,7 +386,7 @@ fn kill_mount(mount: &Mount) {
     let serves = |pid: &str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let words: Vec<_> = line.split(|byte| *byte == 0).collect();
-        words[0].ends_with(b"mount-xtfs") && words.contains(&point.as_bytes())
+        words[0].ends_with(b"mount.xtfs") && words.contains(&point.as_bytes())
     };
     let pids = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pid = pids.filter_map(|entry| entry.file_name().into_string().ok()).find(|pid| serves(pid));
