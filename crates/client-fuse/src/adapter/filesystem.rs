@@ -226,10 +226,11 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
+        let append = flags.0 & libc::O_APPEND != 0;
         let flags = open_flags(flags.0, self.shared.settings.sync);
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
             let file = shared.volume.open(&caller, ino, flags).await?;
-            Ok(shared.opened(file, flags))
+            Ok(shared.opened(file, flags, append))
         });
     }
 
@@ -245,11 +246,12 @@ impl Filesystem for Adapter {
     ) {
         let (parent, name) = (self.ino(parent), copied(name));
         let node = CreateNode { mode: mode & 0o7777, umask };
+        let append = flags & libc::O_APPEND != 0;
         let flags = open_flags(flags, self.shared.settings.sync);
         self.serve(request, "create", reply, async move |shared: Arc<Shared>, caller| {
             let created = shared.volume.create(&caller, parent, &name, node, flags).await?;
             let (attributes, file) = created;
-            Ok((attributes, shared.opened(file, flags)))
+            Ok((attributes, shared.opened(file, flags, append)))
         });
     }
 

@@ -61,9 +61,12 @@ impl Shared {
         &self,
         file: Arc<xtfs_client::OpenFile>,
         flags: xtfs_client::OpenFlags,
+        append: bool,
     ) -> Opened {
         let mut treat = FopenFlags::empty();
-        if self.settings.direct_io {
+        // By the page cache the kernel would send an append in parts, between which others append, and keep it where it
+        // believes the end to be.
+        if self.settings.direct_io || append {
             treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
         Opened { number: self.handles.add_file(file, flags.write), flags: treat }

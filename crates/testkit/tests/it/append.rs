@@ -142,6 +142,7 @@ fn the_turn_of_a_client_that_dies_passes_on() {
     file.write_all(b"record\n").unwrap();
     let text = fs::read_to_string(&same).unwrap();
     assert!(text.len() > 4_096 && text.split_inclusive('\n').all(|line| line == "record\n"));
+    drop(file);
     two.unmount();
     cluster.assert_clean("v");
 }
