@@ -17,7 +17,6 @@ pub fn given(duration: Duration) -> Duration {
 pub struct Clocks {
     started: Instant,
     /// What sessions are told.
-    told: Duration,
     expiry: Duration,
     renewed: Mutex<HashMap<SessionId, Instant>>,
     /// Sessions from before the start that may not have sent again yet what a power cut took.
@@ -34,8 +33,7 @@ impl Clocks {
         let renewed: HashMap<_, _> = sessions.into_iter().map(|session| (session, now)).collect();
         Clocks {
             started: now,
-            told: expiry,
-            expiry: given(expiry),
+            expiry,
             returning: Mutex::new(renewed.keys().copied().collect()),
             renewed: Mutex::new(renewed),
         }
@@ -43,12 +41,12 @@ impl Clocks {
 
     /// A session ends so long after its last renewal was sent.
     pub fn expiry(&self) -> Duration {
-        self.told
+        self.expiry
     }
 
     /// How often a session renews.
     pub fn renewal(&self) -> Duration {
-        self.told / 4
+        self.expiry / 4
     }
 
     /// All that the session had before the start is known again.
@@ -92,7 +90,7 @@ impl Clocks {
     /// Sessions whose time is over.
     pub fn expired(&self, now: Instant) -> Vec<SessionId> {
         let renewed = self.renewed.lock();
-        let over = |at: Instant| now.saturating_duration_since(at) >= self.expiry;
+        let over = |at: Instant| now.saturating_duration_since(at) >= given(self.expiry);
         let mut expired: Vec<_> =
             renewed.iter().filter(|&(_, &at)| over(at)).map(|(&session, _)| session).collect();
         expired.sort();
@@ -101,7 +99,7 @@ impl Clocks {
 
     /// Whether sessions from before the start may still come back.
     pub fn in_grace(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.started) < self.expiry
+        now.saturating_duration_since(self.started) < given(self.expiry)
     }
 }
 

@@ -258,13 +258,17 @@ mod tests {
 
     type Step = (u64, u8, u64, u64);
 
+    fn at(byte: u64) -> usize {
+        usize::try_from(byte).unwrap()
+    }
+
     proptest! {
         #[test]
         fn a_table_is_as_a_model_of_single_bytes(
             steps in proptest::collection::vec((0..4u64, 0..3u8, 0..BYTES, 0..BYTES), 1..60)
         ) {
             let mut table = LockTable::default();
-            let mut model: Vec<Vec<(u64, LockKind)>> = vec![Vec::new(); BYTES as usize];
+            let mut model: Vec<Vec<(u64, LockKind)>> = vec![Vec::new(); at(BYTES)];
             for step in steps {
                 check(&mut table, &mut model, step)?;
             }
@@ -278,7 +282,7 @@ mod tests {
     ) -> Result<(), TestCaseError> {
         let (start, end) = (a.min(b), a.max(b));
         let kind = [None, Some(LockKind::Shared), Some(LockKind::Exclusive)][usize::from(kind)];
-        let bytes = start as usize..=end as usize;
+        let bytes = at(start)..=at(end);
         let free = |held: &(u64, LockKind)| {
             held.0 == of || (held.1, kind) == (LockKind::Shared, Some(LockKind::Shared))
         };
