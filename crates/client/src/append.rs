@@ -98,7 +98,7 @@ async fn end(mount: &Mount, state: &FileState, mut turn: OwnedMutexGuard<Turn>, 
 impl OpenFile {
     /// Writes at the end of the file, whatever the flags; returns where.
     pub async fn append(&self, data: Bytes) -> Result<u64> {
-        self.check_locks()?;
+        self.locks_hold().await?;
         let (mount, state) = (self.mount(), self.state());
         let deadline = mount.deadline();
         let turn = timeout_at(deadline, state.appending.clone().lock_owned())
