@@ -21,8 +21,6 @@ use crate::mrc::ITSELF;
 const LINGER: Duration = Duration::from_millis(2);
 /// A turn that is used all the time ends after that.
 const TURN_MAX: Duration = Duration::from_millis(500);
-/// Between two attempts to end a turn. As long as it is not ended no other mount appends.
-const END_PAUSE: Duration = Duration::from_secs(1);
 /// A file that is cut again and again under an append makes it find the end anew; so often.
 const TRIES_MAX: u32 = 16;
 
@@ -80,19 +78,7 @@ async fn end(mount: &Mount, state: &FileState, mut turn: OwnedMutexGuard<Turn>, 
         report: state.report.lock().to_wire(),
         undecided,
     };
-    // With the session the turn ends by itself.
-    while mount.mrc.session() == state.session {
-        match mount.mrc.change::<method::EndAppend>(&ITSELF, request.clone()).await {
-            Ok(_) | Err(Error::SessionLost) => return,
-            Err(err) => {
-                tracing::warn!(ino = %state.ino, %err, "end a turn to append at the MRC");
-                if !err.is_retryable() {
-                    return;
-                }
-            }
-        }
-        sleep(END_PAUSE).await;
-    }
+    mount.mrc.give_back::<method::EndAppend>(state.session, request, turn).await;
 }
 
 impl OpenFile {
