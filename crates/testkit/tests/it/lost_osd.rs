@@ -47,8 +47,12 @@ fn files_of_a_lost_osd_fail_with_eio_and_come_back() {
         ran.code == 2
     });
     assert!(said.contains(lost_data.to_str().unwrap()), "{said}");
-    // New files go elsewhere.
-    eventually("placement knows", || fs::write(mount.join("new"), b"new").is_ok());
+    // New files go elsewhere; one that was made before the MRC heard of it stays where it is.
+    let mut made = 0;
+    eventually("placement knows", || {
+        made += 1;
+        fs::write(mount.join(format!("new{made}")), b"new").is_ok()
+    });
 
     cluster.osds[1].restart();
     for number in 0..on_lost.len() {
