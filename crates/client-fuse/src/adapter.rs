@@ -9,6 +9,7 @@ mod directory;
 mod filesystem;
 mod handles;
 mod listing;
+mod locks;
 mod request;
 mod session;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use xtfs_client::{Caller, Volume};
 use xtfs_core::{Error, ErrorClass, Ino};
@@ -37,6 +39,16 @@ pub(crate) struct Settings {
     pub(crate) direct_io: bool,
     /// Mounted with `-o sync`: every write is as with `O_SYNC`.
     pub(crate) sync: bool,
+    pub(crate) judge: Judge,
+}
+
+/// Who checks permissions. The MRC always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Judge {
+    /// The kernel as well. Only so it guards FIFOs, sockets and devices, which it opens without asking us.
+    Both,
+    /// For volumes on which owners give files away: the kernel would refuse that by itself.
+    MrcAlone,
 }
 
 /// What all callbacks and tasks of a mount share.
@@ -46,6 +58,8 @@ struct Shared {
     settings: Settings,
     runtime: Handle,
     tasks: TaskTracker,
+    /// The kernel does not ask any more: nobody waits for locks.
+    ending: CancellationToken,
     callers: Callers,
     handles: Handles,
     writes: Arc<Semaphore>,
@@ -59,6 +73,7 @@ impl Shared {
             settings,
             runtime,
             tasks: TaskTracker::new(),
+            ending: CancellationToken::new(),
             callers: Callers::default(),
             handles: Handles::default(),
             writes: Arc::new(Semaphore::new(WRITES_BYTES_MAX)),

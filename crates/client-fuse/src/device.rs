@@ -16,6 +16,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags, SocketType,
 };
 
+use crate::adapter::Judge;
 use crate::failure::Failure;
 use crate::mount_option::MountOptions;
 
@@ -23,13 +24,18 @@ use crate::mount_option::MountOptions;
 pub(crate) const REQUEST_MAX: u32 = 1 << 20;
 
 /// Mounts at `path` and returns the device on which the kernel asks.
-pub(crate) fn mount(source: &str, path: &Path, options: &MountOptions) -> Result<OwnedFd, Failure> {
+pub(crate) fn mount(
+    source: &str,
+    path: &Path,
+    options: &MountOptions,
+    judge: Judge,
+) -> Result<OwnedFd, Failure> {
     if !rustix::process::geteuid().is_root() {
-        return mount_by_fusermount(source, path, options);
+        return mount_by_fusermount(source, path, options, judge);
     }
-    match mount_directly(source, path, options) {
+    match mount_directly(source, path, options, judge) {
         // Root of a container without CAP_SYS_ADMIN.
-        Err(Errno::PERM) => mount_by_fusermount(source, path, options),
+        Err(Errno::PERM) => mount_by_fusermount(source, path, options, judge),
         Ok(device) => Ok(device),
         Err(Errno::NOENT | Errno::NODEV | Errno::NXIO) => {
             Err(Failure::system("this kernel has no FUSE (/dev/fuse)", "modprobe fuse"))
@@ -41,7 +47,12 @@ pub(crate) fn mount(source: &str, path: &Path, options: &MountOptions) -> Result
     }
 }
 
-fn mount_directly(source: &str, path: &Path, options: &MountOptions) -> Result<OwnedFd, Errno> {
+fn mount_directly(
+    source: &str,
+    path: &Path,
+    options: &MountOptions,
+    judge: Judge,
+) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
     let device = rustix::fs::open("/dev/fuse", flags, Mode::empty())?;
     let uid = rustix::process::getuid().as_raw();
@@ -49,7 +60,7 @@ fn mount_directly(source: &str, path: &Path, options: &MountOptions) -> Result<O
     let mut data = format!(
         "fd={},rootmode=40000,user_id={uid},group_id={gid},{}",
         device.as_raw_fd(),
-        for_the_kernel(options)
+        for_the_kernel(options, judge)
     );
     // A kernel without SELinux knows no labels and would refuse the mount.
     if Path::new("/sys/fs/selinux").exists() {
@@ -61,15 +72,17 @@ fn mount_directly(source: &str, path: &Path, options: &MountOptions) -> Result<O
 }
 
 /// What every mount has, and whom it serves.
-fn for_the_kernel(options: &MountOptions) -> String {
+fn for_the_kernel(options: &MountOptions, judge: Judge) -> String {
+    let kernel = if judge == Judge::Both { "default_permissions," } else { "" };
     let others = if options.allow_other { ",allow_other" } else { "" };
-    format!("subtype=xtfs,default_permissions,max_read={REQUEST_MAX}{others}")
+    format!("subtype=xtfs,{kernel}max_read={REQUEST_MAX}{others}")
 }
 
 fn mount_by_fusermount(
     source: &str,
     path: &Path,
     options: &MountOptions,
+    judge: Judge,
 ) -> Result<OwnedFd, Failure> {
     let broken = |errno: Errno| Failure::system(format!("fusermount3: {errno}"), "try again");
     let stream = SocketType::STREAM;
@@ -78,7 +91,7 @@ fn mount_by_fusermount(
             .map_err(broken)?;
     rustix::io::fcntl_setfd(&ours, FdFlags::CLOEXEC).map_err(broken)?;
     let mut command = Command::new("fusermount3");
-    command.arg("-o").arg(for_fusermount(source, options)).arg("--").arg(path);
+    command.arg("-o").arg(for_fusermount(source, options, judge)).arg("--").arg(path);
     command.env("_FUSE_COMMFD", theirs.as_raw_fd().to_string());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(|error| {
@@ -103,10 +116,10 @@ fn mount_by_fusermount(
     })
 }
 
-fn for_fusermount(source: &str, options: &MountOptions) -> String {
+fn for_fusermount(source: &str, options: &MountOptions, judge: Judge) -> String {
     // fusermount3 takes a comma for the end of the option unless it is escaped.
     let source = source.replace('\\', "\\\\").replace(',', "\\,");
-    let mut list = format!("fsname={source},{}", for_the_kernel(options));
+    let mut list = format!("fsname={source},{}", for_the_kernel(options, judge));
     for (flag, name) in [
         (MountFlags::RDONLY, "ro"),
         (MountFlags::NOSUID, "nosuid"),
@@ -154,7 +167,7 @@ mod tests {
         let mut options = MountOptions::default();
         options.apply_list("ro,nodev,allow_other", false).unwrap();
         assert_eq!(
-            for_fusermount("a,b/v", &options),
+            for_fusermount("a,b/v", &options, Judge::Both),
             "fsname=a\\,b/v,subtype=xtfs,default_permissions,max_read=1048576,allow_other,ro,nodev"
         );
     }

@@ -10,6 +10,7 @@ mod mount_option;
 mod mountpoint;
 mod mounts;
 mod options;
+mod signals;
 mod umount;
 
 pub use daemon::main as mount_main;

@@ -13,7 +13,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use xtfs_client::{Caller, Client, Volume};
 use xtfs_core::Error;
 
-use crate::adapter::{self, Serving, Settings};
+use crate::adapter::{self, Judge, Serving, Settings};
 use crate::daemon::Status;
 use crate::device;
 use crate::failure::{ExitKind, Failure};
@@ -111,11 +111,12 @@ async fn start(request: &MountRequest, place: &Mountpoint) -> Result<Mounted, Fa
     let settings = Settings {
         direct_io: options.direct_io,
         sync: options.flags.contains(rustix::mount::MountFlags::SYNCHRONOUS),
+        judge: if volume.chown_non_root() { Judge::MrcAlone } else { Judge::Both },
     };
     let served = Arc::clone(&volume);
     let runtime = Handle::current();
     let serving = blocking(move || {
-        let device = device::mount(&source, &path, &mount_options)?;
+        let device = device::mount(&source, &path, &mount_options, settings.judge)?;
         adapter::serve(device, served, settings, runtime).map_err(|error| {
             let _ = mountpoint::unmount(&path, UnmountFlags::DETACH);
             Failure::system(format!("the kernel's greeting: {error}"), "dmesg may say more")

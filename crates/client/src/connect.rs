@@ -1,6 +1,7 @@
 //! How a mount begins: cluster, volume, MRC, session, subdirectory.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -15,6 +16,7 @@ use crate::file_state::FileTable;
 use crate::mount::{CLOSING_MAX, Mount};
 use crate::mrc::{ITSELF, Mrc};
 use crate::osds::Osds;
+use crate::owed;
 use crate::retry::Retry;
 use crate::session;
 use crate::spec::{MountSpec, Options};
@@ -61,6 +63,8 @@ impl Client {
             mrc,
             files,
             syncer: Syncer::default(),
+            lock_owners: AtomicU64::new(0),
+            turns: AtomicU64::new(0),
             timeo: options.timeo,
             runtime: Handle::current(),
             closing: TaskTracker::new(),
@@ -69,6 +73,7 @@ impl Client {
             tasks: TaskTracker::new(),
         });
         mount.tasks.spawn(session::keep_alive(mount.mrc.clone(), mount.stop.clone()));
+        mount.tasks.spawn(owed::keep_paid(mount.mrc.clone(), mount.stop.clone()));
         let syncing = mount.clone();
         let stop = mount.stop.clone();
         mount.tasks.spawn(async move {

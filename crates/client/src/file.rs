@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
-use xtfs_core::{Error, Ino, Result};
+use tokio::time::{Instant, timeout_at};
+use xtfs_core::{FileEpoch, Ino, Result, Timestamp};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::file_state::FileState;
+use crate::io::{ColumnWritten, Repeat};
+use crate::locks::{LockedThrough, Releasing};
 use crate::method;
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
@@ -49,6 +51,7 @@ pub struct OpenFile {
     report: Mutex<Report>,
     /// Failures of the file that this handle has told.
     told: Mutex<u64>,
+    locked_through: LockedThrough,
     released: AtomicBool,
 }
 
@@ -69,9 +72,12 @@ impl OpenFile {
             emptied: flags.truncate && !reply.created,
             report: Mutex::default(),
             told: Mutex::new(state.failures()),
+            locked_through: LockedThrough::default(),
             released: AtomicBool::new(false),
             state,
         };
+        file.state.set_ids.squash_root(reply.root_squash);
+        file.state.set_ids.saw(&attributes);
         file.state.grant(reply.layout, reply.grant, asked)?;
         if flags.truncate
             && let Some(rights) = file.state.last_rights()
@@ -88,30 +94,34 @@ impl OpenFile {
 
     /// At most `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes> {
-        self.mount.read(&self.state, offset, len).await
+        self.locks_hold().await?;
+        let data = self.mount.read(&self.state, offset, len).await?;
+        // Not what was there when the lock was somebody else's already.
+        self.locks_hold().await?;
+        Ok(data)
     }
 
     /// All of `data`; on return every later read anywhere sees it. Of a file opened with `append`
     /// it goes to the end.
     pub async fn write(&self, offset: u64, data: Bytes) -> Result<()> {
+        self.locks_hold().await?;
         if self.flags.append {
             return self.append(data).await.map(|_| ());
         }
         self.write_at(offset, data).await
     }
 
-    /// Writes at the end of the file, whatever the flags; returns where.
-    pub async fn append(&self, data: Bytes) -> Result<u64> {
-        let deadline = self.mount.deadline();
-        let _alone = tokio::time::timeout_at(deadline, self.state.appending.lock())
-            .await
-            .map_err(|_| Error::Deadline("another append".into()))?;
-        let end = self.mount.size(&self.state, deadline).await?;
-        self.write_at(end, data).await?;
-        Ok(end)
+    pub(crate) async fn write_at(&self, offset: u64, data: Bytes) -> Result<()> {
+        self.write_under(offset, data, None).await
     }
 
-    async fn write_at(&self, offset: u64, mut data: Bytes) -> Result<()> {
+    /// `only_epoch`: the file must not have been cut since it had this one.
+    pub(crate) async fn write_under(
+        &self,
+        offset: u64,
+        mut data: Bytes,
+        only_epoch: Option<FileEpoch>,
+    ) -> Result<()> {
         if data.is_empty() {
             return Ok(());
         }
@@ -119,22 +129,52 @@ impl OpenFile {
         while !data.is_empty() {
             let part = data.split_to(data.len().min(WRITE_BYTES_MAX));
             let mtime = self.mount.mrc.now();
-            let written = self.mount.write(&self.state, at, &part, mtime).await;
+            let once = Repeat { mtime, only_epoch };
+            let written = self.mount.write(&self.state, at, &part, once).await;
             let end = at.saturating_add(part.len() as u64);
-            match written {
-                Ok(columns) => {
-                    self.state.report.lock().add(end, mtime, &columns);
-                    self.report.lock().add(end, mtime, &columns);
-                }
-                Err(err) => {
-                    self.state.report.lock().doubt();
-                    self.report.lock().doubt();
-                    return Err(err);
-                }
-            }
+            self.report_written(end, mtime, written.as_deref().map_err(Clone::clone));
+            written?;
             at = end;
         }
         if self.flags.sync { self.fsync(true).await } else { Ok(()) }
+    }
+
+    pub(crate) fn is_sync(&self) -> bool {
+        self.flags.sync
+    }
+
+    /// Takes in what columns answered to a change.
+    pub(crate) fn report_written(
+        &self,
+        end: u64,
+        mtime: Timestamp,
+        written: Result<&[ColumnWritten]>,
+    ) {
+        match written {
+            Ok(columns) => {
+                self.state.report.lock().add(end, mtime, columns);
+                self.report.lock().add(end, mtime, columns);
+            }
+            Err(_) => self.report_doubt(),
+        }
+    }
+
+    /// The columns know more than what they have answered.
+    pub(crate) fn report_doubt(&self) {
+        self.state.report.lock().doubt();
+        self.report.lock().doubt();
+    }
+
+    pub(crate) fn mount(&self) -> &Arc<Mount> {
+        &self.mount
+    }
+
+    pub(crate) fn state(&self) -> &Arc<FileState> {
+        &self.state
+    }
+
+    pub(crate) async fn size(&self) -> Result<u64> {
+        self.mount.size(&self.state, self.mount.deadline()).await
     }
 
     /// What was written through any handle of this inode, and all metadata, survives a power cut
@@ -168,10 +208,18 @@ impl OpenFile {
         self.check()
     }
 
-    /// The last use of the handle. It is closed in the background; waits only if very many are.
-    pub async fn release(&self) -> Result<()> {
-        if self.released.swap(true, Ordering::Relaxed) {
-            return Ok(());
+    /// The last use of the handle. From the call on, not just from its first poll, new locks wait for those that were
+    /// taken through it. It is closed in the background; waits only if very many are.
+    pub fn release(self: &Arc<Self>) -> impl Future<Output = Result<()>> + Send + use<> {
+        let file = self.clone();
+        let first = !file.released.swap(true, Ordering::Relaxed);
+        let releasing = if first { file.releasing() } else { None };
+        async move { if first { file.release_once(releasing).await } else { Ok(()) } }
+    }
+
+    async fn release_once(&self, releasing: Option<Releasing>) -> Result<()> {
+        if let Some(releasing) = releasing {
+            self.give_back(releasing).await;
         }
         let room = self.mount.closing_room.clone().acquire_owned().await;
         let close = self.close();
@@ -189,7 +237,12 @@ impl OpenFile {
         self.mount.getattr(caller, self.ino(), Some(&self.state), self.mount.deadline()).await
     }
 
+    pub(crate) fn locked_through(&self) -> &LockedThrough {
+        &self.locked_through
+    }
+
     fn check(&self) -> Result<()> {
+        self.check_locks()?;
         self.state.check()?;
         self.state.failure_since(&mut self.told.lock())
     }
@@ -202,6 +255,9 @@ impl OpenFile {
         // Before the MRC knows: from now on nobody asks for a right to write because of it.
         state.closed(write);
         async move {
+            // The last close for writing ends a turn to append: not before the MRC knows what became of the append.
+            let turn = timeout_at(mount.deadline(), state.appending.lock()).await;
+            let turn = turn.ok().filter(|turn| write && turn.begun.is_some());
             let lost = mount.mrc.session() != state.session;
             if !lost {
                 let request = v1::CloseRequest {
@@ -214,6 +270,10 @@ impl OpenFile {
                 let closed = mount.mrc.change::<method::Close>(&ITSELF, request);
                 if let Err(err) = closed.await {
                     tracing::warn!(ino = %state.ino, %err, "close a file at the MRC");
+                } else if let Some(mut turn) = turn
+                    && !state.has_writers()
+                {
+                    turn.begun = None;
                 }
             }
         }

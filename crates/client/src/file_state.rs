@@ -12,7 +12,9 @@ use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
 use crate::layout::FileLayout;
+use crate::locks::LockOwners;
 use crate::report::Report;
+use crate::set_ids::SetIds;
 
 /// A capability is renewed when this much of its time is left, so that it does not run out on the
 /// way, nor by the difference of clocks.
@@ -25,13 +27,32 @@ pub(crate) struct FileState {
     pub(crate) session: SessionId,
     /// Read: a write is on its way. Write: nothing may be, as the file is cut, or written again.
     pub(crate) writing: tokio::sync::RwLock<()>,
-    /// Held over finding the end of the file and writing there.
-    pub(crate) appending: tokio::sync::Mutex<()>,
+    /// Held over finding the end of the file and writing there, and while a turn is being ended.
+    pub(crate) appending: Arc<tokio::sync::Mutex<Turn>>,
     /// Held by whoever fetches new rights.
     pub(crate) renewing: tokio::sync::Mutex<()>,
     /// What all handles wrote, also those that are being closed.
     pub(crate) report: Mutex<Report>,
+    pub(crate) locks: LockOwners,
+    pub(crate) set_ids: SetIds,
     inner: Mutex<Inner>,
+}
+
+/// The session's turn to append to the file, which only one session has at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Turn {
+    /// Asked for, and not ended.
+    pub(crate) begun: Option<Begun>,
+    /// Appends so far.
+    pub(crate) uses: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) number: u64,
+    pub(crate) at: Instant,
+    /// Of the MRC's log when it was given. `None`: nobody knows whether it was.
+    pub(crate) term: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -99,9 +120,11 @@ impl FileState {
             ino,
             session,
             writing: tokio::sync::RwLock::default(),
-            appending: tokio::sync::Mutex::default(),
+            appending: Arc::default(),
             renewing: tokio::sync::Mutex::default(),
             report: Mutex::default(),
+            locks: LockOwners::default(),
+            set_ids: SetIds::default(),
             inner: Mutex::default(),
         }
     }

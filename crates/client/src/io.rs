@@ -19,9 +19,6 @@ use crate::stripes::{Chunk, Fetched, chunks};
 use crate::syncer::WRITTEN_OVERHEAD;
 use crate::unsynced::Written;
 
-/// Offsets are asked for up to the last whole block of what an offset can be.
-const READ_END_MAX: u64 = FILE_SIZE_MAX / checksum::BLOCK_SIZE as u64 * checksum::BLOCK_SIZE as u64;
-
 /// What a column answered to a write.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ColumnWritten {
@@ -40,14 +37,16 @@ pub(crate) struct Repeat {
 }
 
 /// A request to one column, made anew for each attempt.
-struct ColumnRequest<'a> {
-    index: ColumnIndex,
-    kind: IoKind,
-    range: ByteRange,
-    data: Bytes,
-    sums: &'a [u32],
-    mtime: Timestamp,
-    only_epoch: Option<FileEpoch>,
+pub(crate) struct ColumnRequest<'a> {
+    pub(crate) index: ColumnIndex,
+    pub(crate) kind: IoKind,
+    pub(crate) range: ByteRange,
+    /// Of a span.
+    pub(crate) keep_length: bool,
+    pub(crate) data: Bytes,
+    pub(crate) sums: &'a [u32],
+    pub(crate) mtime: Timestamp,
+    pub(crate) only_epoch: Option<FileEpoch>,
 }
 
 impl Mount {
@@ -55,7 +54,7 @@ impl Mount {
     pub(crate) async fn read(&self, file: &FileState, offset: u64, len: u32) -> Result<Bytes> {
         file.check()?;
         let deadline = self.deadline();
-        let end = offset.saturating_add(u64::from(len)).min(READ_END_MAX);
+        let end = offset.saturating_add(u64::from(len)).min(FILE_SIZE_MAX);
         let range = ByteRange::between(offset, end);
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -98,6 +97,7 @@ impl Mount {
             index: chunk.column,
             kind: IoKind::Read,
             range,
+            keep_length: true,
             data: Bytes::new(),
             sums: &[],
             mtime: Timestamp(0),
@@ -121,7 +121,7 @@ impl Mount {
         file: &Arc<FileState>,
         offset: u64,
         data: &Bytes,
-        mtime: Timestamp,
+        again: Repeat,
     ) -> Result<Vec<ColumnWritten>> {
         file.check()?;
         let deadline = self.deadline();
@@ -143,7 +143,6 @@ impl Mount {
             let piece = chunk.gather(data);
             let permit = room.split(piece.len() + WRITTEN_OVERHEAD);
             let permit = permit.expect("the room is for all chunks");
-            let again = Repeat { mtime, only_epoch: None };
             self.write_column(
                 file,
                 (chunk.column, chunk.range.start()),
@@ -172,6 +171,7 @@ impl Mount {
             index,
             kind: IoKind::Write,
             range: ByteRange::between(offset, offset + data.len() as u64),
+            keep_length: false,
             data: data.clone(),
             sums: &sums,
             mtime,
@@ -182,19 +182,19 @@ impl Mount {
         let boot = BootNumber(reply.boot);
         let column = self.column(&rights, index);
         let target = rights.layout.set(index).primary();
-        let written = Written { offset, data, mtime, file_epoch, boot, permit };
+        let written = Written { offset, data, span: None, mtime, file_epoch, boot, permit };
         self.syncer.add((target, column), file, written);
         let (length, allocated) = (reply.column_length, reply.allocated);
         Ok(ColumnWritten { column: index, length, allocated, file_epoch })
     }
 
-    async fn column_io(
+    pub(crate) async fn column_io(
         &self,
         file: &FileState,
         request: ColumnRequest<'_>,
         deadline: Instant,
     ) -> Result<(IoReply, Rights)> {
-        let write = request.kind == IoKind::Write;
+        let write = !matches!(request.kind, IoKind::Read | IoKind::NextData);
         let mut retry = Mount::retry(deadline);
         loop {
             let rights = self.rights(file, write, deadline).await?.ok_or(Error::StaleHandle)?;
@@ -218,11 +218,17 @@ impl Mount {
 
     fn encode(&self, request: &ColumnRequest<'_>, rights: &Rights) -> IoRequest {
         let set = rights.layout.set(request.index);
+        let (length, span) = match request.kind {
+            IoKind::Punch | IoKind::Allocate => (0, request.range.len()),
+            _ => (request.range.len(), 0),
+        };
         IoRequest {
             kind: request.kind.into(),
             column: Some(self.column(rights, request.index).into()),
             offset: request.range.start(),
-            length: u32::try_from(request.range.len()).expect("a chunk is at most 1 MiB"),
+            length: u32::try_from(length).expect("a chunk is at most 1 MiB"),
+            span,
+            keep_length: request.keep_length,
             set: set.id.0,
             set_epoch: set.epoch.0,
             file_epoch: rights.grant.file_epoch.0,
@@ -235,7 +241,7 @@ impl Mount {
         }
     }
 
-    fn column(&self, rights: &Rights, index: ColumnIndex) -> ColumnId {
+    pub(crate) fn column(&self, rights: &Rights, index: ColumnIndex) -> ColumnId {
         rights.layout.column(self.mrc.volume, index)
     }
 }

@@ -1,23 +1,31 @@
 //! The filesystem as a library: namespace, striped IO, retry, sessions. Knows nothing of FUSE.
 
 mod admin;
+mod append;
 mod attributes;
 mod cluster;
 mod connect;
+mod copy;
 mod file;
 mod file_state;
+mod holes;
 mod io;
 mod layout;
+mod lease;
+mod locks;
 mod method;
 mod mount;
 mod mrc;
 mod mrc_clock;
 mod osd_link;
 mod osds;
+mod owed;
 mod positions;
 mod report;
 mod retry;
+mod seek;
 mod session;
+mod set_ids;
 mod spec;
 mod stripes;
 mod syncer;
@@ -32,7 +40,11 @@ pub use attributes::{
 };
 pub use connect::Client;
 pub use file::{OpenFile, OpenFlags};
+pub use holes::Reshape;
 pub use layout::{FileLayout, Member, ReplicaSet, Where};
+pub use locks::{FileLock, LockGrant, LockKind, LockOwner, LockTicket};
+pub use seek::Seek;
+pub use set_ids::Strips;
 pub use spec::{MountSpec, Options, SpecError};
 pub use volume::{CreateNode, RenameFlags, Volume, XattrMode};
 pub use xtfs_proto::Caller;

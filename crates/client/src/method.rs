@@ -16,12 +16,26 @@ pub(crate) trait Method: Debug + Send + Sync + 'static {
     type Reply: Reply;
 
     const NAME: &'static str;
+    /// A restarted MRC that has lost it gets it again (P2).
+    const SENT_AGAIN: bool = true;
+
+    /// Notes in the request that it is not sent for the first time.
+    fn mark(_request: &mut Self::Request, _again: Again) {}
 
     fn send(
         service: MrcService,
         request: Self::Request,
         header: v1::RequestHeader,
     ) -> Sending<Self::Reply>;
+}
+
+/// Why a request is sent once more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Nobody knows what came of it.
+    Repeated,
+    /// It was answered, and a restarted MRC has lost it.
+    Lost,
 }
 
 pub(crate) trait Reply: Send + 'static {
@@ -87,6 +101,54 @@ macro_rules! replies_with_attributes {
     )*};
 }
 
+/// Gets the turn to append.
+#[derive(Debug)]
+pub(crate) struct BeginAppend;
+
+impl Method for BeginAppend {
+    type Request = v1::BeginAppendRequest;
+    type Reply = v1::InodeReply;
+
+    const NAME: &'static str = "begin_append";
+    // It may be another client's turn by now, and nothing else of ours may wait for that.
+    const SENT_AGAIN: bool = false;
+
+    fn send(
+        mut service: MrcService,
+        mut request: v1::BeginAppendRequest,
+        header: v1::RequestHeader,
+    ) -> Sending<v1::InodeReply> {
+        request.header = Some(header);
+        Box::pin(async move { service.begin_append(request).await })
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Lock;
+
+impl Method for Lock {
+    type Request = v1::LockRequest;
+    type Reply = v1::LockReply;
+
+    const NAME: &'static str = "lock";
+
+    fn mark(request: &mut v1::LockRequest, again: Again) {
+        request.set_attempt(match again {
+            Again::Repeated => v1::LockAttempt::Repeated,
+            Again::Lost => v1::LockAttempt::Lost,
+        });
+    }
+
+    fn send(
+        mut service: MrcService,
+        mut request: v1::LockRequest,
+        header: v1::RequestHeader,
+    ) -> Sending<v1::LockReply> {
+        request.header = Some(header);
+        Box::pin(async move { service.lock(request).await })
+    }
+}
+
 methods! {
     OpenSession = open_session(OpenSessionRequest) -> OpenSessionReply;
     CloseSession = close_session(CloseSessionRequest) -> DoneReply;
@@ -108,7 +170,10 @@ methods! {
     Open = open(OpenRequest) -> OpenReply;
     Renew = renew(RenewRequest) -> OpenReply;
     Close = close(CloseRequest) -> DoneReply;
+    EndAppend = end_append(EndAppendRequest) -> DoneReply;
     SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
+    TestLock = test_lock(LockRequest) -> TestLockReply;
+    WaitLock = wait_lock(LockRequest) -> WaitLockReply;
     GetXattr = get_xattr(GetXattrRequest) -> XattrReply;
     SetXattr = set_xattr(SetXattrRequest) -> DoneReply;
     ListXattr = list_xattr(InodeRequest) -> ListXattrReply;
@@ -120,8 +185,20 @@ methods! {
 
 replies! {
     DoneReply, OpenSessionReply, ReadlinkReply, ReadDirReply, StatfsReply, XattrReply,
-    ListXattrReply, PathReply
+    ListXattrReply, PathReply, TestLockReply, WaitLockReply
 }
+
+impl Reply for v1::LockReply {
+    fn log(&self) -> Option<v1::LogStatus> {
+        self.log
+    }
+
+    /// If it is refused when it is sent again, somebody else has the lock: the handles must not go on.
+    fn ino(&self) -> Option<Ino> {
+        Some(Ino(self.ino))
+    }
+}
+
 replies_with_attributes! {
     InodeReply,
     WhereReply,

@@ -1,6 +1,7 @@
 //! What all parts of a mount share, and its rights at the OSDs.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -29,6 +30,10 @@ pub(crate) struct Mount {
     pub(crate) osds: Osds,
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
+    /// The last owner of locks that got a number.
+    pub(crate) lock_owners: AtomicU64,
+    /// Numbers of turns to append.
+    pub(crate) turns: AtomicU64,
     pub(crate) timeo: Duration,
     pub(crate) runtime: Handle,
     /// Closes in the background.
@@ -44,6 +49,11 @@ impl Mount {
         Instant::now() + self.timeo
     }
 
+    /// Of an owner of locks; never used again.
+    pub(crate) fn lock_number(&self) -> u64 {
+        self.lock_owners.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
     /// Rights to the data of an open file; from the MRC if need be. `None`: the file has no data.
     pub(crate) async fn rights(
         &self,
@@ -51,10 +61,15 @@ impl Mount {
         write: bool,
         deadline: Instant,
     ) -> Result<Option<Rights>> {
-        match file.rights(write, Instant::now()) {
-            Ok(rights) => Ok(Some(rights)),
-            Err(renewals) => self.renew(file, write, renewals, deadline).await,
+        let rights = match file.rights(write, Instant::now()) {
+            Ok(rights) => Some(rights),
+            Err(renewals) => self.renew(file, write, renewals, deadline).await?,
+        };
+        // What was known when these rights were given is enough: with older ones columns refuse.
+        if write {
+            self.strip_set_ids(file, deadline).await?;
         }
+        Ok(rights)
     }
 
     /// Fetches rights, unless somebody has since there were `renewals`.
@@ -94,6 +109,9 @@ impl Mount {
             reply => reply?,
         };
         let granted = reply.layout.is_some() && reply.grant.is_some();
+        file.set_ids.squash_root(reply.root_squash);
+        // Before the rights: who has them knows.
+        file.set_ids.saw(&required(reply.attributes)?);
         file.grant(reply.layout, reply.grant, asked)?;
         Ok(if granted { file.last_rights() } else { None })
     }

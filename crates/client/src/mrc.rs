@@ -15,8 +15,10 @@ use xtfs_proto::{Caller, Header, v1};
 use xtfs_rpc::{Address, call};
 
 use crate::cluster::Cluster;
-use crate::method::{self, Method, Reply};
+use crate::lease::{Lease, Moment};
+use crate::method::{self, Again, Method, Reply};
 use crate::mrc_clock::MrcClock;
+use crate::owed::Owed;
 use crate::positions::Positions;
 use crate::retry::{Remedy, Retry};
 
@@ -38,11 +40,16 @@ pub(crate) struct Mrc {
     /// Held by whoever finds out what a restarted MRC lost and sends it again.
     recovery: tokio::sync::Mutex<()>,
     on_lost: OnLost,
+    pub(crate) owed: Owed,
+    lease: Lease,
 }
 
 struct State {
     session: SessionId,
     renew: Duration,
+    expiry: Duration,
+    /// The policy of the volume when the session was opened.
+    chown_non_root: bool,
     positions: Positions<Arc<dyn Kept>>,
     /// The MRC may have restarted: nothing goes there before that is known.
     suspect: bool,
@@ -91,8 +98,13 @@ impl<M: Method> Kept for Change<M> {
         number: RequestNumber,
     ) -> Pin<Box<dyn Future<Output = Result<SentAgain>> + Send + 'a>> {
         Box::pin(async move {
-            let request = self.request.clone();
-            match mrc.attempt::<M>(&self.caller, request, number, mrc.attempt_max()).await {
+            if !M::SENT_AGAIN {
+                return Ok(SentAgain { log: None, vanished: None });
+            }
+            let mut request = self.request.clone();
+            M::mark(&mut request, Again::Lost);
+            let of = Some((mrc.session(), number));
+            match mrc.attempt::<M>(&self.caller, request, of, mrc.attempt_max()).await {
                 Ok(reply) => {
                     let moved = self.data.is_some() && reply.data() != self.data;
                     let vanished = self.ino.filter(|_| moved || reply.ino() != self.ino);
@@ -123,6 +135,8 @@ impl Mrc {
         let state = State {
             session: SessionId(0),
             renew: Duration::from_secs(5),
+            expiry: Duration::ZERO,
+            chown_non_root: false,
             positions: Positions::default(),
             suspect: false,
             failed_recoveries: 0,
@@ -141,6 +155,8 @@ impl Mrc {
             state: Mutex::new(state),
             recovery: tokio::sync::Mutex::default(),
             on_lost,
+            owed: Owed::default(),
+            lease: Lease::default(),
         };
         mrc.open_session(&mut Retry::new(timeo)).await?;
         Ok(Arc::new(mrc))
@@ -166,6 +182,21 @@ impl Mrc {
 
     pub(crate) fn lowest_unanswered(&self) -> RequestNumber {
         self.state.lock().positions.lowest_unanswered()
+    }
+
+    /// The newest term of which all that earlier ones lost is there again.
+    pub(crate) fn recovered_term(&self) -> u64 {
+        self.state.lock().positions.recovered_term()
+    }
+
+    /// A renewal that was sent at `sent` was answered.
+    pub(crate) fn renewed(&self, session: SessionId, sent: Moment) {
+        let expiry = self.state.lock().expiry;
+        self.lease.renewed(session, sent, expiry);
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     pub(crate) fn deadline(&self) -> Instant {
@@ -194,7 +225,7 @@ impl Mrc {
             let attempt = async {
                 self.recover(deadline).await?;
                 let left = retry.left().min(self.attempt_max());
-                self.attempt::<M>(caller, request.clone(), RequestNumber(0), left).await
+                self.attempt::<M>(caller, request.clone(), None, left).await
             };
             match attempt.await {
                 Ok(reply) => return Ok(reply),
@@ -222,6 +253,26 @@ impl Mrc {
         request: M::Request,
         deadline: Instant,
     ) -> Result<M::Reply> {
+        self.change_under::<M>(None, caller, request, deadline).await
+    }
+
+    /// A change of what `session` holds: without it, it is `SessionLost`.
+    pub(crate) async fn change_in<M: Method>(
+        &self,
+        session: SessionId,
+        request: M::Request,
+        deadline: Instant,
+    ) -> Result<M::Reply> {
+        self.change_under::<M>(Some(session), &ITSELF, request, deadline).await
+    }
+
+    async fn change_under<M: Method>(
+        &self,
+        only: Option<SessionId>,
+        caller: &Caller,
+        mut request: M::Request,
+        deadline: Instant,
+    ) -> Result<M::Reply> {
         let mut retry = Retry::until(deadline);
         if self.state.lock().positions.is_full() {
             // P2: no more is kept than the bound.
@@ -231,13 +282,14 @@ impl Mrc {
         let mut numbered = Numbered::begin(self);
         let mut undecided = false;
         loop {
+            if only.is_some_and(|session| session != numbered.session) {
+                return Err(Error::SessionLost);
+            }
             let attempt = async {
                 self.recover(deadline).await?;
-                if self.session() != numbered.session {
-                    return Err(Error::SessionLost);
-                }
                 let left = retry.left().min(self.attempt_max());
-                self.attempt::<M>(caller, request.clone(), numbered.number, left).await
+                let of = Some((numbered.session, numbered.number));
+                self.attempt::<M>(caller, request.clone(), of, left).await
             };
             match attempt.await {
                 Ok(reply) => {
@@ -254,6 +306,7 @@ impl Mrc {
                 }
                 Err(err) => {
                     undecided = true;
+                    M::mark(&mut request, Again::Repeated);
                     self.remedy(&mut retry, err).await?;
                 }
             }
@@ -280,6 +333,11 @@ impl Mrc {
         }
     }
 
+    /// Of the MRC's log; each start has a new one.
+    pub(crate) fn term(&self) -> u64 {
+        self.state.lock().positions.term()
+    }
+
     /// The MRC may have restarted.
     pub(crate) fn suspect(&self) {
         self.state.lock().suspect = true;
@@ -287,7 +345,7 @@ impl Mrc {
 
     pub(crate) fn service_for_stream(&self) -> Result<(xtfs_rpc::MrcService, RequestHeader)> {
         let address = self.address()?;
-        let mut header = self.header(&ITSELF, RequestNumber(0), Duration::ZERO);
+        let mut header = self.header(&ITSELF, None, Duration::ZERO)?;
         header.deadline = None;
         Ok((self.cluster.connector().mrc(&address), header.into()))
     }
@@ -329,8 +387,7 @@ impl Mrc {
     async fn send_lost_again(&self) -> Result<()> {
         let (volume, ino) = (self.volume.0, Ino::ROOT.0);
         let probe = v1::GetAttrRequest { volume, ino, ..Default::default() };
-        let probe =
-            self.attempt::<method::GetAttr>(&ITSELF, probe, RequestNumber(0), self.attempt_max());
+        let probe = self.attempt::<method::GetAttr>(&ITSELF, probe, None, self.attempt_max());
         probe.await?;
         loop {
             let lost = self.state.lock().positions.lost();
@@ -375,6 +432,11 @@ impl Mrc {
         self.open_session(retry).await
     }
 
+    /// The volume's policy when the session was opened: owners may give files away.
+    pub(crate) fn chown_non_root(&self) -> bool {
+        self.state.lock().chown_non_root
+    }
+
     async fn open_session(&self, retry: &mut Retry) -> Result<()> {
         let request = v1::OpenSessionRequest {
             header: None,
@@ -386,17 +448,16 @@ impl Mrc {
         self.state.lock().session = SessionId(0);
         loop {
             let left = retry.left().min(self.attempt_max());
-            let opened = self.attempt::<method::OpenSession>(
-                &ITSELF,
-                request.clone(),
-                RequestNumber(0),
-                left,
-            );
+            let sent = Moment::now();
+            let opened = self.attempt::<method::OpenSession>(&ITSELF, request.clone(), None, left);
             match opened.await {
                 Ok(reply) => {
                     let mut state = self.state.lock();
                     state.session = SessionId(reply.session);
+                    state.expiry = Duration::from_millis(reply.expiry_ms.into());
+                    self.lease.renewed(state.session, sent, state.expiry);
                     state.renew = Duration::from_millis(reply.renew_ms.max(100).into());
+                    state.chown_non_root = reply.chown_non_root;
                     state.suspect = false;
                     return Ok(());
                 }
@@ -409,17 +470,17 @@ impl Mrc {
         &self,
         caller: &Caller,
         request: M::Request,
-        number: RequestNumber,
+        of: Option<(SessionId, RequestNumber)>,
         left: Duration,
     ) -> Result<M::Reply> {
         let address = self.address()?;
-        let header = self.header(caller, number, left);
+        let header = self.header(caller, of, left)?;
         let service = self.cluster.connector().mrc(&address);
         let sent = Instant::now();
         match call(left, M::send(service, request, header.into())).await {
             Ok(reply) => {
                 // An answered change is taken in with its number, by the caller.
-                if number.0 == 0 {
+                if of.is_none() {
                     self.observe(reply.log().as_ref(), sent.elapsed());
                 }
                 Ok(reply)
@@ -436,17 +497,26 @@ impl Mrc {
         }
     }
 
-    fn header(&self, caller: &Caller, number: RequestNumber, deadline: Duration) -> Header {
+    /// `of`: the number of a change, and the session in which it has that.
+    fn header(
+        &self,
+        caller: &Caller,
+        of: Option<(SessionId, RequestNumber)>,
+        deadline: Duration,
+    ) -> Result<Header> {
         let state = self.state.lock();
-        Header {
+        if of.is_some_and(|(session, _)| session != state.session) {
+            return Err(Error::SessionLost);
+        }
+        Ok(Header {
             cluster: Some(self.cluster.id()),
             group: self.group,
             session: state.session,
-            number,
+            number: of.map_or(RequestNumber(0), |(_, number)| number),
             lowest_unanswered: state.positions.lowest_unanswered(),
             caller: caller.clone(),
             deadline: Some(deadline),
-        }
+        })
     }
 
     fn address(&self) -> Result<Address> {

@@ -43,6 +43,11 @@ impl<K> Default for Positions<K> {
 }
 
 impl<K: Clone> Positions<K> {
+    /// The newest that was seen.
+    pub(crate) fn term(&self) -> u64 {
+        self.term
+    }
+
     /// The number of a new request.
     pub(crate) fn begin(&mut self) -> RequestNumber {
         let number = self.next;
@@ -100,6 +105,11 @@ impl<K: Clone> Positions<K> {
 
     pub(crate) fn has_lost(&self) -> bool {
         self.kept.values().any(|kept| kept.lost)
+    }
+
+    /// The newest term seen, unless it has lost something that is not sent again yet.
+    pub(crate) fn recovered_term(&self) -> u64 {
+        if self.has_lost() { 0 } else { self.term }
     }
 
     /// All below is answered and durable.

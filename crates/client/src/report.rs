@@ -41,6 +41,11 @@ impl Report {
         self.mtime = self.mtime.max(mtime);
     }
 
+    /// How far was written under an epoch.
+    pub(crate) fn end_under(&self, epoch: FileEpoch) -> u64 {
+        if self.file_epoch == epoch { self.end } else { 0 }
+    }
+
     /// A write failed: some columns may have it.
     pub(crate) fn doubt(&mut self) {
         self.doubtful = true;

@@ -1,5 +1,6 @@
 //! Keeps the session alive: renewals over one stream, and what the MRC tells on it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use xtfs_core::{Error, Result};
 use xtfs_proto::v1::{SessionDown, SessionUp};
 use xtfs_rpc::status_error;
 
+use crate::lease::Moment;
 use crate::mrc::Mrc;
 use crate::retry::{Retry, pause};
 
@@ -49,13 +51,15 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
     let session = mrc.session();
     let (mut service, header) = mrc.service_for_stream()?;
     let (up, queued) = mpsc::channel(2);
+    let mut announced = mrc.recovered_term();
     let first = SessionUp {
         header: Some(header),
         sequence: 0,
         lowest_unanswered: mrc.lowest_unanswered().0,
+        recovered_term: announced,
     };
+    let mut sent = VecDeque::from([(0, Instant::now(), Moment::now())]);
     up.try_send(first).expect("the queue is new and empty");
-    let mut sent = Instant::now();
     let silent = || Error::Unavailable("the MRC does not answer renewals".into());
     // Three renewals without an answer are enough to try another stream.
     let patience = mrc.renew_interval() * 3;
@@ -77,8 +81,14 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
                 }
                 sequence += 1;
                 let lowest_unanswered = mrc.lowest_unanswered().0;
-                let renewal = SessionUp { header: None, sequence, lowest_unanswered };
-                sent = Instant::now();
+                announced = mrc.recovered_term();
+                let renewal = SessionUp {
+                    header: None,
+                    sequence,
+                    lowest_unanswered,
+                    recovered_term: announced,
+                };
+                sent.push_back((sequence, Instant::now(), Moment::now()));
                 // A full queue means that the MRC takes nothing; `patience` ends that.
                 let _ = up.try_send(renewal);
             }
@@ -86,11 +96,19 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
                 let message = message.map_err(|status| status_error(&status))?;
                 let message = message.ok_or_else(|| Error::Unavailable("it ended".into()))?;
                 (heard, *answered) = (Instant::now(), true);
-                let round_trip = sent.elapsed();
-                take(mrc, session, &message, (message.sequence == sequence).then_some(round_trip))
-                    .await?;
+                let asked = sent.iter().find(|(sequence, ..)| *sequence == message.sequence);
+                if let (Some((_, _, sent)), false) = (asked, message.lost) {
+                    mrc.renewed(session, *sent);
+                }
+                let round_trip = asked.map(|(_, sent, _)| sent.elapsed());
+                sent.retain(|(sequence, ..)| *sequence > message.sequence);
+                take(mrc, session, &message, round_trip).await?;
                 if message.lost {
                     return Ok(());
+                }
+                // Others wait to know that nothing of ours is missing.
+                if mrc.recovered_term() != announced {
+                    tick.reset_immediately();
                 }
             }
         }

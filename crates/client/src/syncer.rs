@@ -258,10 +258,17 @@ impl Mount {
             ino = %due.file.ino, column = %due.column, %boot, writes = writes.len(),
             "the OSD has restarted; writing again what it may have forgotten"
         );
-        for Written { offset, data, mtime, file_epoch, permit, .. } in writes {
+        for Written { offset, data, span, mtime, file_epoch, permit, .. } in writes {
             let again = Repeat { mtime, only_epoch: Some(file_epoch) };
             let at = (due.column.index, offset);
-            self.write_column(&due.file, at, data, again, permit, deadline).await?;
+            match span {
+                Some(span) => {
+                    self.change_span(&due.file, at, span, again, permit, deadline).await?;
+                }
+                None => {
+                    self.write_column(&due.file, at, data, again, permit, deadline).await?;
+                }
+            }
         }
         Ok(self.syncer.kept.lock().mark())
     }

@@ -7,11 +7,28 @@ use std::time::Instant;
 use bytes::Bytes;
 use xtfs_core::{BootNumber, ColumnId, FileEpoch, TargetId, Timestamp};
 
+/// A range of a column that was changed without data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) change: SpanChange,
+    pub(crate) length: u64,
+    /// The column does not grow by it.
+    pub(crate) keep_length: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SpanChange {
+    Punch,
+    Allocate,
+}
+
 /// A write that is answered.
 #[derive(Debug)]
 pub(crate) struct Written<P> {
     pub(crate) offset: u64,
+    /// Empty if it is a span.
     pub(crate) data: Bytes,
+    pub(crate) span: Option<Span>,
     pub(crate) mtime: Timestamp,
     pub(crate) file_epoch: FileEpoch,
     pub(crate) boot: BootNumber,
@@ -141,13 +158,16 @@ impl<F: Clone, P> Unsynced<F, P> {
         let Some(column) = self.columns.get_mut(&id) else { return };
         column.writes.retain_mut(|(_, written)| {
             let keep = column_len.saturating_sub(written.offset);
+            if let Some(span) = &mut written.span {
+                span.length = span.length.min(keep);
+            }
             if keep < written.data.len() as u64 {
                 written.data.truncate(usize::try_from(keep).expect("less than a length in memory"));
             }
             if let Some(epoch) = file_epoch {
                 written.file_epoch = epoch;
             }
-            !written.data.is_empty()
+            !written.data.is_empty() || written.span.is_some_and(|span| span.length > 0)
         });
         self.drop_if_empty(id);
     }
@@ -191,6 +211,7 @@ mod tests {
         let written = Written {
             offset,
             data: Bytes::from_static(data),
+            span: None,
             mtime: Timestamp(1),
             file_epoch: FileEpoch(1),
             boot: BootNumber(boot),

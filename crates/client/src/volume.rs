@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
+use xtfs_core::access::{SGID, SUID};
 use xtfs_core::{Error, Ino, NAME_MAX, Result, StripeLayout};
 use xtfs_proto::v1;
 
@@ -57,6 +58,11 @@ impl Volume {
         self.root
     }
 
+    /// The volume's policy when it was mounted: owners may give files away.
+    pub fn chown_non_root(&self) -> bool {
+        self.mount.mrc.chown_non_root()
+    }
+
     pub async fn lookup(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attributes> {
         let request = v1::LookupRequest {
             header: None,
@@ -75,6 +81,14 @@ impl Volume {
     pub async fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attributes> {
         self.writable()?;
         let file = self.mount.files.find(ino);
+        let deadline = self.mount.deadline();
+        if set.mode.is_some_and(|mode| mode & (SUID | SGID) != 0)
+            && let Some(file) = &file
+            && let Err(err) = self.mount.sync_file(file, deadline).await
+        {
+            // The epoch may rise (R12), and what is kept of an older one could not be written again.
+            tracing::warn!(%ino, %err, "sync a file that gets suid or sgid");
+        }
         let report = file.as_ref().and_then(|file| file.report.lock().to_wire());
         let request = v1::SetAttrRequest { report, ..set.to_wire(self.id(), ino) };
         let Some(size) = set.size else {
@@ -82,7 +96,6 @@ impl Volume {
                 self.mount.mrc.change::<method::SetAttr>(caller, request).await?.attributes,
             );
         };
-        let deadline = self.mount.deadline();
         // No write of ours may be on its way: it would be refused as one of an older epoch, and
         // be sent again with the new one, beyond the new end.
         let _alone = match &file {
@@ -244,7 +257,8 @@ impl Volume {
     }
 
     /// Entries after the one with cookie `after` (zero: from the start), at most `limit`. "." and
-    /// ".." are not among them. With `plus` they carry attributes.
+    /// ".." are not among them. With `plus` they carry attributes. The caller may read the directory, as
+    /// [`Volume::access`] has said when it was opened.
     pub async fn readdir(
         &self,
         caller: &Caller,
@@ -253,8 +267,15 @@ impl Volume {
         limit: u32,
         plus: bool,
     ) -> Result<DirectoryPage> {
-        let request =
-            v1::ReadDirRequest { header: None, volume: self.id(), ino: ino.0, after, limit, plus };
+        let request = v1::ReadDirRequest {
+            header: None,
+            volume: self.id(),
+            ino: ino.0,
+            after,
+            limit,
+            plus,
+            by_handle: true,
+        };
         self.mount.mrc.ask::<method::ReadDir>(caller, request).await?.try_into()
     }
 

@@ -1,9 +1,10 @@
-//! Who may do what to an inode: mode bits, owner, groups, sticky directories. Pure.
+//! Who may do what to an inode: mode bits, ACLs, owner, groups, sticky directories. Pure.
 //!
 //! Root passes every check but one: to execute a file some x bit must be set.
 
 use serde::{Deserialize, Serialize};
 
+use crate::acl::Extended;
 use crate::error::{Error, Result};
 
 /// Set-user-id bit of a mode.
@@ -29,11 +30,13 @@ pub struct Identity {
 
 /// What is to be guarded: the part of an inode that decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Guarded {
+pub struct Guarded<'a> {
     pub uid: u32,
     pub gid: u32,
     pub mode: u32,
     pub directory: bool,
+    /// Its ACL, if it has one that the mode cannot say.
+    pub extended: Option<&'a Extended>,
 }
 
 /// What is asked for.
@@ -72,43 +75,46 @@ impl Identity {
         self.gid == gid || self.groups.contains(&gid)
     }
 
-    /// As seen by a volume that does not trust the root of its clients.
+    /// As seen by a volume that does not trust the root of its clients: neither user nor group 0 mean anything.
     pub fn squashed(self) -> Identity {
-        if !self.is_root() {
-            return self;
+        if self.is_root() {
+            return Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() };
         }
-        Identity { uid: NOBODY, gid: NOBODY, groups: Vec::new() }
+        let squash = |gid: u32| if gid == 0 { NOBODY } else { gid };
+        let groups = self.groups.into_iter().map(squash).collect();
+        Identity { uid: self.uid, gid: squash(self.gid), groups }
     }
 
-    fn owns(&self, guarded: Guarded) -> bool {
+    fn owns(&self, guarded: Guarded<'_>) -> bool {
         self.is_root() || self.uid == guarded.uid
     }
 }
 
-/// Refuses with `AccessDenied` what the mode bits do not allow. Only the first class that fits counts.
-pub fn check(identity: &Identity, guarded: Guarded, wanted: Wanted) -> Result<()> {
+/// Refuses with `AccessDenied` what mode and ACL do not allow. Only the first class that fits counts.
+pub fn check(identity: &Identity, guarded: Guarded<'_>, wanted: Wanted) -> Result<()> {
     if identity.is_root() {
         let executable = guarded.directory || guarded.mode & 0o111 != 0;
         return if wanted.execute && !executable { Err(Error::AccessDenied) } else { Ok(()) };
     }
-    let shift = if identity.uid == guarded.uid {
-        6
-    } else if identity.in_group(guarded.gid) {
-        3
-    } else {
-        0
+    let Guarded { gid, mode, .. } = guarded;
+    let permits = |bits: u32| wanted.bits() & !bits == 0;
+    let permitted = match guarded.extended {
+        _ if identity.uid == guarded.uid => permits(mode >> 6),
+        // As Linux does: with an empty mask it looks at the mode alone, so that who is named counts as one of the others.
+        Some(extended) if mode & 0o070 != 0 => extended.permits(identity, gid, mode, wanted.bits()),
+        _ if identity.in_group(gid) => permits(mode >> 3),
+        _ => permits(mode),
     };
-    let granted = guarded.mode >> shift & 0o7;
-    if wanted.bits() & !granted == 0 { Ok(()) } else { Err(Error::AccessDenied) }
+    if permitted { Ok(()) } else { Err(Error::AccessDenied) }
 }
 
 /// Refuses with `NotPermitted` what only the owner and root may do.
-pub fn check_owner(identity: &Identity, guarded: Guarded) -> Result<()> {
+pub fn check_owner(identity: &Identity, guarded: Guarded<'_>) -> Result<()> {
     if identity.owns(guarded) { Ok(()) } else { Err(Error::NotPermitted) }
 }
 
 /// Refuses to take an entry out of a sticky directory to all but the owner of either, and root.
-pub fn check_sticky(identity: &Identity, directory: Guarded, entry: Guarded) -> Result<()> {
+pub fn check_sticky(identity: &Identity, directory: Guarded<'_>, entry: Guarded<'_>) -> Result<()> {
     let free = directory.mode & STICKY == 0 || identity.owns(directory) || identity.owns(entry);
     if free { Ok(()) } else { Err(Error::NotPermitted) }
 }
@@ -117,7 +123,7 @@ pub fn check_sticky(identity: &Identity, directory: Guarded, entry: Guarded) -> 
 /// theirs, and away to anybody where the volume allows that (`chown_non_root`).
 pub fn check_chown(
     identity: &Identity,
-    guarded: Guarded,
+    guarded: Guarded<'_>,
     uid: Option<u32>,
     gid: Option<u32>,
     chown_non_root: bool,
@@ -134,10 +140,12 @@ pub fn check_chown(
     Err(Error::NotPermitted)
 }
 
-/// What is left of `mode` when the file changes its owner, or is written by somebody other than root.
-/// Without group execution the sgid bit means something else, and stays.
-pub fn without_set_ids(mode: u32) -> u32 {
-    let sgid = if mode & 0o010 != 0 { SGID } else { 0 };
+/// What is left of the mode of a file of group `gid` when it changes its owner, or is written by somebody other than
+/// root. Without group execution the sgid bit means something else, and stays for members of the group.
+pub fn without_set_ids(identity: &Identity, gid: u32, mode: u32) -> u32 {
+    let runs_as_group = mode & 0o010 != 0;
+    let is_member = identity.is_root() || identity.in_group(gid);
+    let sgid = if runs_as_group || !is_member { SGID } else { 0 };
     mode & !(SUID | sgid)
 }
 
@@ -150,8 +158,8 @@ mod tests {
         Identity { uid, gid, groups: groups.to_vec() }
     }
 
-    fn file(uid: u32, gid: u32, mode: u32) -> Guarded {
-        Guarded { uid, gid, mode, directory: false }
+    fn file(uid: u32, gid: u32, mode: u32) -> Guarded<'static> {
+        Guarded { uid, gid, mode, directory: false, extended: None }
     }
 
     #[test]
@@ -197,16 +205,22 @@ mod tests {
     }
 
     #[test]
-    fn sgid_without_group_execution_stays() {
-        assert_eq!(without_set_ids(0o6755), 0o755);
-        assert_eq!(without_set_ids(0o6745), 0o2745);
-        assert_eq!(without_set_ids(0o1777), 0o1777);
+    fn sgid_without_group_execution_stays_for_members() {
+        let (member, stranger) = (who(1, 9, &[2]), who(1, 9, &[3]));
+        for who in [&Identity::ROOT, &member, &stranger] {
+            assert_eq!(without_set_ids(who, 2, 0o6755), 0o755);
+            assert_eq!(without_set_ids(who, 2, 0o1777), 0o1777);
+        }
+        assert_eq!(without_set_ids(&Identity::ROOT, 2, 0o6745), 0o2745);
+        assert_eq!(without_set_ids(&member, 2, 0o6745), 0o2745);
+        assert_eq!(without_set_ids(&stranger, 2, 0o6745), 0o745);
     }
 
     #[test]
     fn a_squashed_root_is_nobody() {
         assert_eq!(who(0, 0, &[4]).squashed(), who(NOBODY, NOBODY, &[]));
         assert_eq!(who(1, 2, &[4]).squashed(), who(1, 2, &[4]));
+        assert_eq!(who(1, 0, &[4, 0]).squashed(), who(1, NOBODY, &[4, NOBODY]));
     }
 
     fn identities() -> impl Strategy<Value = Identity> {
@@ -214,9 +228,9 @@ mod tests {
             .prop_map(|(uid, gid, groups)| Identity { uid, gid, groups })
     }
 
-    fn guarded() -> impl Strategy<Value = Guarded> {
+    fn guarded() -> impl Strategy<Value = Guarded<'static>> {
         (0..4u32, 0..4u32, 0..0o10000u32, any::<bool>())
-            .prop_map(|(uid, gid, mode, directory)| Guarded { uid, gid, mode, directory })
+            .prop_map(|(uid, gid, mode, directory)| Guarded { directory, ..file(uid, gid, mode) })
     }
 
     fn wanted() -> impl Strategy<Value = Wanted> {

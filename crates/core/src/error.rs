@@ -53,6 +53,18 @@ pub enum Error {
     Busy(String),
     #[error("result does not fit")]
     Range,
+    /// Somebody else's lock is in the way: `EAGAIN`.
+    #[error("locked by another")]
+    Locked,
+    /// Whoever holds the lock waits for the asker: `EDEADLK`.
+    #[error("waiting for the lock would never end")]
+    Deadlock,
+    /// `ENOLCK`.
+    #[error("too many locks")]
+    TooManyLocks,
+    /// Of an extended attribute: `E2BIG`.
+    #[error("value too long")]
+    ValueTooLong,
 
     // Undecided: the client asks again, elsewhere, later or with newer rights.
     #[error("unavailable: {0}")]
@@ -127,6 +139,10 @@ impl Error {
             Error::Invalid(_) => libc::EINVAL,
             Error::Busy(_) => libc::EBUSY,
             Error::Range => libc::ERANGE,
+            Error::Locked => libc::EAGAIN,
+            Error::Deadlock => libc::EDEADLK,
+            Error::TooManyLocks => libc::ENOLCK,
+            Error::ValueTooLong => libc::E2BIG,
             Error::Unavailable(_)
             | Error::Overloaded(_)
             | Error::NotLeader { .. }
@@ -165,7 +181,11 @@ impl Error {
             | Error::ReadOnly
             | Error::Invalid(_)
             | Error::Busy(_)
-            | Error::Range => ErrorClass::Decided,
+            | Error::Range
+            | Error::Locked
+            | Error::Deadlock
+            | Error::TooManyLocks
+            | Error::ValueTooLong => ErrorClass::Decided,
             Error::Unavailable(_)
             | Error::Overloaded(_)
             | Error::NotLeader { .. }

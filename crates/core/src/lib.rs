@@ -1,6 +1,7 @@
 //! Vocabulary and rules of xtfs: ids, striping, capabilities, checksums, errors, clock. No IO.
 
 pub mod access;
+pub mod acl;
 pub mod capability;
 pub mod checksum;
 mod clock;

@@ -18,6 +18,7 @@ use xtfs_rpc::{
     write_atomically,
 };
 
+use crate::appenders::Appenders;
 use crate::config::Config;
 use crate::expiry::Clocks;
 use crate::mrc::{Asker, Mrc, Wake};
@@ -28,6 +29,7 @@ use crate::state::command::Reserve;
 use crate::state::numbers::RESERVE_COUNT;
 use crate::state::{Action, Answer, Command, MrcState, Numbers, View};
 use crate::time::ServiceTime;
+use crate::waiters::Waiters;
 use crate::workers;
 
 pub const PROGRAM: &str = "xtfs-mrc";
@@ -200,6 +202,8 @@ async fn assemble(
         clocks: Clocks::new(expiry, Instant::now(), sessions),
         directory,
         wake: Wake::default(),
+        appenders: Appenders::default(),
+        waiters: Waiters::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         data: data.path().to_owned(),

@@ -6,7 +6,7 @@ use xtfs_proto::v1;
 use crate::state::command::WriteReport;
 use crate::state::inode::{Member, MemberState, ReplicaSet};
 use crate::state::volume::{Atime, Usage};
-use crate::state::{Attributes, FileKind, Volume, VolumePolicy};
+use crate::state::{Attributes, FileKind, LockKind, Volume, VolumePolicy};
 
 pub(crate) fn attributes(seen: &Attributes) -> v1::Attributes {
     v1::Attributes {
@@ -116,4 +116,20 @@ pub(crate) fn write_report(wire: v1::WriteReport) -> Result<WriteReport> {
         mtime: Timestamp(wire.mtime_ns),
         allocated: wire.columns.into_iter().map(column).collect::<Result<_>>()?,
     })
+}
+pub(crate) fn lock_kind(kind: LockKind) -> v1::LockKind {
+    match kind {
+        LockKind::Shared => v1::LockKind::Shared,
+        LockKind::Exclusive => v1::LockKind::Exclusive,
+    }
+}
+
+pub(crate) fn lock_kind_from(kind: v1::LockKind) -> Result<LockKind> {
+    match kind {
+        v1::LockKind::Shared => Ok(LockKind::Shared),
+        v1::LockKind::Exclusive => Ok(LockKind::Exclusive),
+        v1::LockKind::Unspecified | v1::LockKind::Unlock => {
+            Err(Error::Invalid("kind of a lock".into()))
+        }
+    }
 }

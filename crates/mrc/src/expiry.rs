@@ -2,16 +2,11 @@
 //!
 //! Counts on the monotonic clock of this process: a restarted MRC starts all clocks afresh.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use xtfs_core::SessionId;
-
-/// What a session is told.
-pub const SESSION_EXPIRY: Duration = Duration::from_secs(20);
-/// How often a session renews.
-pub const SESSION_RENEW: Duration = Duration::from_secs(5);
 
 /// The giver waits ten percent longer than the holder: their clocks may run apart.
 pub fn given(duration: Duration) -> Duration {
@@ -21,8 +16,11 @@ pub fn given(duration: Duration) -> Duration {
 #[derive(Debug)]
 pub struct Clocks {
     started: Instant,
+    /// What sessions are told.
     expiry: Duration,
     renewed: Mutex<HashMap<SessionId, Instant>>,
+    /// Sessions from before the start that may not have sent again yet what a power cut took.
+    returning: Mutex<HashSet<SessionId>>,
 }
 
 impl Clocks {
@@ -32,8 +30,34 @@ impl Clocks {
         now: Instant,
         sessions: impl IntoIterator<Item = SessionId>,
     ) -> Self {
-        let renewed = sessions.into_iter().map(|session| (session, now)).collect();
-        Clocks { started: now, expiry: given(expiry), renewed: Mutex::new(renewed) }
+        let renewed: HashMap<_, _> = sessions.into_iter().map(|session| (session, now)).collect();
+        Clocks {
+            started: now,
+            expiry,
+            returning: Mutex::new(renewed.keys().copied().collect()),
+            renewed: Mutex::new(renewed),
+        }
+    }
+
+    /// A session ends so long after its last renewal was sent.
+    pub fn expiry(&self) -> Duration {
+        self.expiry
+    }
+
+    /// How often a session renews.
+    pub fn renewal(&self) -> Duration {
+        self.expiry / 4
+    }
+
+    /// All that the session had before the start is known again.
+    pub fn recovered(&self, session: SessionId) {
+        self.returning.lock().remove(&session);
+    }
+
+    /// Whether a session other than this one may have more than what is known. Ends for each when it has recovered, or
+    /// with its expiry.
+    pub fn awaits_others(&self, session: SessionId) -> bool {
+        self.returning.lock().iter().any(|other| *other != session)
     }
 
     pub fn renew(&self, session: SessionId, now: Instant) {
@@ -60,12 +84,13 @@ impl Clocks {
 
     pub fn forget(&self, session: SessionId) {
         self.renewed.lock().remove(&session);
+        self.recovered(session);
     }
 
     /// Sessions whose time is over.
     pub fn expired(&self, now: Instant) -> Vec<SessionId> {
         let renewed = self.renewed.lock();
-        let over = |at: Instant| now.saturating_duration_since(at) >= self.expiry;
+        let over = |at: Instant| now.saturating_duration_since(at) >= given(self.expiry);
         let mut expired: Vec<_> =
             renewed.iter().filter(|&(_, &at)| over(at)).map(|(&session, _)| session).collect();
         expired.sort();
@@ -74,7 +99,7 @@ impl Clocks {
 
     /// Whether sessions from before the start may still come back.
     pub fn in_grace(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.started) < self.expiry
+        now.saturating_duration_since(self.started) < given(self.expiry)
     }
 }
 
@@ -103,5 +128,18 @@ mod tests {
         assert!(clocks.in_grace(start + 21 * S));
         assert!(!clocks.in_grace(start + 22 * S));
         assert_eq!(clocks.expired(start + 22 * S), [SessionId(3)]);
+    }
+
+    #[test]
+    fn sessions_from_before_the_start_are_awaited_until_they_recover_or_end() {
+        let start = Instant::now();
+        let clocks = Clocks::new(20 * S, start, [SessionId(3), SessionId(4)]);
+        clocks.renew(SessionId(5), start);
+        clocks.renew(SessionId(3), start);
+        assert!(clocks.awaits_others(SessionId(3)) && clocks.awaits_others(SessionId(5)));
+        clocks.recovered(SessionId(3));
+        assert!(clocks.awaits_others(SessionId(5)) && !clocks.awaits_others(SessionId(4)));
+        clocks.forget(SessionId(4));
+        assert!(!clocks.awaits_others(SessionId(5)));
     }
 }

@@ -89,6 +89,7 @@ mod tests {
             parent: Ino(1),
             next_cookie: 0,
             default_layout: None,
+            acls: None,
         }
     }
 

@@ -1,5 +1,6 @@
 //! xtfs-mrc: volumes, namespace, layouts, capabilities, replica sets, sessions.
 
+mod appenders;
 pub mod capacity;
 pub mod config;
 mod daemon;
@@ -16,6 +17,7 @@ pub mod service;
 mod sets;
 pub mod state;
 mod time;
+mod waiters;
 mod workers;
 
 pub use config::Config;

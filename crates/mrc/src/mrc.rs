@@ -22,12 +22,14 @@ use xtfs_proto::{Header, v1};
 use xtfs_replog::Replog;
 use xtfs_rpc::Directory;
 
+use crate::appenders::Appenders;
 use crate::expiry::Clocks;
 use crate::osds::Osds;
 use crate::service::Call;
 use crate::sets::Sets;
-use crate::state::{Inode, MrcState, Numbers, Origin, View};
+use crate::state::{HeldLock, Inode, LockTable, MrcState, Numbers, Origin, View};
 use crate::time::ServiceTime;
+use crate::waiters::Waiters;
 
 pub(crate) use self::grants::columns;
 
@@ -47,6 +49,8 @@ pub struct Mrc {
     pub(crate) clocks: Clocks,
     pub(crate) directory: Directory,
     pub(crate) wake: Wake,
+    pub(crate) appenders: Appenders,
+    pub(crate) waiters: Waiters,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) data: PathBuf,
@@ -88,14 +92,20 @@ impl Asker {
 impl Mrc {
     /// Refuses what is not for this group, what comes of an unknown session, and what is too much.
     pub(crate) fn admit(&self, header: &Header) -> Result<OwnedSemaphorePermit> {
-        self.check_addressee(header)?;
-        if header.session != SessionId(0) && !self.clocks.knows(header.session) {
-            return Err(Error::SessionLost);
-        }
+        self.admit_waiting(header)?;
         self.slots
             .clone()
             .try_acquire_owned()
             .map_err(|_| Error::Overloaded("the MRC works on as many requests as it may".into()))
+    }
+
+    /// A request that waits for others takes no slot from them; its own table is bounded.
+    pub(crate) fn admit_waiting(&self, header: &Header) -> Result<()> {
+        self.check_addressee(header)?;
+        if header.session != SessionId(0) && !self.clocks.knows(header.session) {
+            return Err(Error::SessionLost);
+        }
+        Ok(())
     }
 
     pub(crate) fn check_addressee(&self, header: &Header) -> Result<()> {
@@ -123,6 +133,28 @@ impl Mrc {
 
     pub(crate) fn inode(&self, volume: VolumeId, ino: Ino) -> Result<Inode> {
         self.view(|view| view.volume(volume)?.inode(ino))
+    }
+
+    pub(crate) fn locks(&self, volume: VolumeId, ino: Ino) -> Result<LockTable> {
+        self.view(|view| view.volume(volume)?.locks(ino))
+    }
+
+    /// Whether the state would grant it.
+    pub(crate) fn is_lock_free(
+        &self,
+        (volume, ino): (VolumeId, Ino),
+        wanted: &HeldLock,
+    ) -> Result<bool> {
+        self.view(|view| {
+            let volume = view.volume(volume)?;
+            let is_held = volume.locks(ino)?.conflicts(wanted).next().is_some();
+            Ok(!is_held && !volume.pending(ino)?.dead_writer)
+        })
+    }
+
+    /// Some may have been given back.
+    pub(crate) fn locks_changed(&self, volume: VolumeId, ino: Ino) {
+        self.waiters.tell(volume, ino, || self.locks(volume, ino));
     }
 
     pub(crate) fn parent_of(&self, volume: VolumeId, ino: Ino) -> Result<Ino> {

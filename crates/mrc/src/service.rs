@@ -55,13 +55,31 @@ impl Service {
     where
         F: Future<Output = Result<R>>,
     {
-        let mut message = request.into_inner();
-        let header = Header::try_from(message.take_header()).map_err(to_status)?;
-        let limit = header.deadline.map_or(DEADLINE_MAX, |asked| asked.min(DEADLINE_MAX));
-        let call = Call { header, deadline: Instant::now() + limit };
+        let (call, limit, message) = taken_apart(request).map_err(to_status)?;
         let _slot = self.mrc.admit(&call.header).map_err(to_status)?;
         xtfs_rpc::answer(Some(limit), act(self.mrc.clone(), call, message)).await
     }
+
+    /// The same for what waits for other clients: it takes no slot from them.
+    async fn serve_waiting<Q: Headed, R, F>(
+        &self,
+        request: Request<Q>,
+        act: impl FnOnce(Arc<Mrc>, Call, Q) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<R>>,
+    {
+        let (call, limit, message) = taken_apart(request).map_err(to_status)?;
+        self.mrc.admit_waiting(&call.header).map_err(to_status)?;
+        xtfs_rpc::answer(Some(limit), act(self.mrc.clone(), call, message)).await
+    }
+}
+
+fn taken_apart<Q: Headed>(request: Request<Q>) -> Result<(Call, Duration, Q)> {
+    let mut message = request.into_inner();
+    let header = Header::try_from(message.take_header())?;
+    let limit = header.deadline.map_or(DEADLINE_MAX, |asked| asked.min(DEADLINE_MAX));
+    Ok((Call { header, deadline: Instant::now() + limit }, limit, message))
 }
 
 /// A request with a header.
@@ -81,15 +99,18 @@ macro_rules! headed {
 
 headed!(
     AccessRequest,
+    BeginAppendRequest,
     CloseRequest,
     CloseSessionRequest,
     CreateRequest,
     CreateVolumeRequest,
     DeleteVolumeRequest,
+    EndAppendRequest,
     GetXattrRequest,
     GetAttrRequest,
     InodeRequest,
     LinkRequest,
+    LockRequest,
     ListVolumesRequest,
     LookupRequest,
     MkdirRequest,
@@ -225,8 +246,28 @@ impl v1::mrc_server::Mrc for Service {
         self.serve(r, ops::close).await
     }
 
+    async fn begin_append(&self, r: Request<v1::BeginAppendRequest>) -> Reply<v1::InodeReply> {
+        self.serve_waiting(r, ops::begin_append).await
+    }
+
+    async fn end_append(&self, r: Request<v1::EndAppendRequest>) -> Reply<v1::DoneReply> {
+        self.serve(r, ops::end_append).await
+    }
+
     async fn sync(&self, r: Request<v1::SyncMetadataRequest>) -> Reply<v1::DoneReply> {
         self.serve(r, ops::sync).await
+    }
+
+    async fn lock(&self, r: Request<v1::LockRequest>) -> Reply<v1::LockReply> {
+        self.serve(r, ops::lock).await
+    }
+
+    async fn test_lock(&self, r: Request<v1::LockRequest>) -> Reply<v1::TestLockReply> {
+        self.serve(r, ops::test_lock).await
+    }
+
+    async fn wait_lock(&self, r: Request<v1::LockRequest>) -> Reply<v1::WaitLockReply> {
+        self.serve_waiting(r, ops::wait_lock).await
     }
 
     async fn get_xattr(&self, r: Request<v1::GetXattrRequest>) -> Reply<v1::XattrReply> {

@@ -5,10 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use xtfs_core::capability::Rights;
 use xtfs_core::checksum::{BLOCK_SIZE, pieces};
-use xtfs_core::{ByteRange, ColumnId, Error, FileEpoch, ReplicaSetId, Result, SetEpoch, Timestamp};
+use xtfs_core::{
+    ByteRange, ColumnId, Error, FILE_SIZE_MAX, FileEpoch, ReplicaSetId, Result, SetEpoch, Timestamp,
+};
 use xtfs_proto::v1;
 
 use crate::admission::Claim;
+use crate::store::Length;
 
 /// Bytes that one request reads or writes at most.
 pub(crate) const IO_LENGTH_MAX: u32 = 16 << 20;
@@ -34,11 +37,24 @@ pub(crate) struct Write {
     pub(crate) sync: bool,
 }
 
+/// A range of a column, of any length, that is changed without data.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Span {
+    pub(crate) column: ColumnId,
+    pub(crate) range: ByteRange,
+    pub(crate) length: Length,
+    pub(crate) mtime: Timestamp,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Io {
     /// Block-aligned at both ends.
     Read(Proof, ByteRange),
     Write(Proof, Write),
+    Punch(Proof, Span),
+    Allocate(Proof, Span),
+    /// From this offset of the column.
+    NextData(Proof, u64),
     /// Changes nothing that anyone can see, so it needs no capability.
     Sync(ColumnId),
 }
@@ -49,6 +65,9 @@ impl Io {
         match self {
             Io::Read(..) => "read",
             Io::Write(..) => "write",
+            Io::Punch(..) => "punch",
+            Io::Allocate(..) => "allocate",
+            Io::NextData(..) => "next_data",
             Io::Sync(_) => "sync",
         }
     }
@@ -58,7 +77,7 @@ impl Io {
         match self {
             Io::Read(_, range) => range.len(),
             Io::Write(_, write) => write.data.len() as u64,
-            Io::Sync(_) => 0,
+            Io::Punch(..) | Io::Allocate(..) | Io::NextData(..) | Io::Sync(_) => 0,
         }
     }
 }
@@ -104,8 +123,11 @@ impl TryFrom<v1::IoRequest> for Io {
         };
         match wire.kind() {
             v1::IoKind::Read => {
-                let range = byte_range(wire.offset, wire.length.into())?;
                 let block = BLOCK_SIZE as u64;
+                // The last block that a file can have ends one byte beyond what a file can hold.
+                let range = ByteRange::new(wire.offset, wire.length.into())
+                    .filter(|range| range.end() <= FILE_SIZE_MAX.next_multiple_of(block))
+                    .ok_or(Error::FileTooLarge)?;
                 if !range.start().is_multiple_of(block) || !range.len().is_multiple_of(block) {
                     return Err(Error::Invalid("a read is not aligned to blocks".into()));
                 }
@@ -115,6 +137,11 @@ impl TryFrom<v1::IoRequest> for Io {
                 let proof = proof(Rights::ReadWrite);
                 Ok(Io::Write(proof, write(column, wire, kind == v1::IoKind::WriteSync)?))
             }
+            v1::IoKind::Punch => Ok(Io::Punch(proof(Rights::ReadWrite), span(column, &wire)?)),
+            v1::IoKind::Allocate => {
+                Ok(Io::Allocate(proof(Rights::ReadWrite), span(column, &wire)?))
+            }
+            v1::IoKind::NextData => Ok(Io::NextData(proof(Rights::Read), wire.offset)),
             v1::IoKind::Sync => Ok(Io::Sync(column)),
             v1::IoKind::Hello => Err(Error::Invalid("a hello is not a request of a file".into())),
             v1::IoKind::Unspecified => Err(Error::NotSupported("this kind of request".into())),
@@ -146,10 +173,16 @@ fn write(column: ColumnId, wire: v1::IoRequest, sync: bool) -> Result<Write> {
     })
 }
 
+fn span(column: ColumnId, wire: &v1::IoRequest) -> Result<Span> {
+    let range = byte_range(wire.offset, wire.span)?;
+    let length = if wire.keep_length { Length::Keep } else { Length::Grow };
+    Ok(Span { column, range, length, mtime: Timestamp(wire.mtime_ns) })
+}
+
 fn byte_range(offset: u64, length: u64) -> Result<ByteRange> {
     // What no file can hold is refused here, so that sums of offsets never overflow below.
     ByteRange::new(offset, length)
-        .filter(|range| range.end() <= xtfs_core::FILE_SIZE_MAX)
+        .filter(|range| range.end() <= FILE_SIZE_MAX)
         .ok_or(Error::FileTooLarge)
 }
 

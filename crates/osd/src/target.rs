@@ -201,6 +201,18 @@ impl Target {
                     let fence = osd.admit(store, target, &proof)?;
                     ops::write::write(store, fence, &write)
                 }
+                Io::Punch(proof, span) => {
+                    let fence = osd.admit(store, target, &proof)?;
+                    ops::span::punch(store, fence, &span)
+                }
+                Io::Allocate(proof, span) => {
+                    let fence = osd.admit(store, target, &proof)?;
+                    ops::span::allocate(store, fence, &span)
+                }
+                Io::NextData(proof, offset) => {
+                    let fence = osd.admit(store, target, &proof)?;
+                    ops::span::next_data(store, proof.claim.column, fence, offset)
+                }
                 Io::Sync(column) => ops::sync::sync_one(store, column),
             }
         })

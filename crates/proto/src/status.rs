@@ -45,6 +45,10 @@ pub fn error_detail(err: Error) -> ErrorDetail {
         Error::NoAttribute => ErrorCode::NoAttribute,
         Error::ReadOnly => ErrorCode::ReadOnly,
         Error::Range => ErrorCode::Range,
+        Error::Locked => ErrorCode::Locked,
+        Error::Deadlock => ErrorCode::Deadlock,
+        Error::TooManyLocks => ErrorCode::TooManyLocks,
+        Error::ValueTooLong => ErrorCode::ValueTooLong,
         Error::CapabilityExpired => ErrorCode::CapabilityExpired,
         Error::StaleConnection => ErrorCode::StaleConnection,
         Error::SessionLost => ErrorCode::SessionLost,
@@ -102,6 +106,10 @@ pub fn from_detail(detail: ErrorDetail) -> Error {
         ErrorCode::Invalid => Error::Invalid(text),
         ErrorCode::Busy => Error::Busy(text),
         ErrorCode::Range => Error::Range,
+        ErrorCode::Locked => Error::Locked,
+        ErrorCode::Deadlock => Error::Deadlock,
+        ErrorCode::TooManyLocks => Error::TooManyLocks,
+        ErrorCode::ValueTooLong => Error::ValueTooLong,
         ErrorCode::Unavailable => Error::Unavailable(text),
         ErrorCode::Overloaded => Error::Overloaded(text),
         ErrorCode::NotLeader => Error::NotLeader { leader: (!leader.is_empty()).then_some(leader) },
@@ -132,9 +140,9 @@ fn grpc_code(err: &Error) -> Code {
         Error::NotFound | Error::NoAttribute => Code::NotFound,
         Error::Exists => Code::AlreadyExists,
         Error::AccessDenied | Error::NotPermitted | Error::Forbidden(_) => Code::PermissionDenied,
-        Error::NoSpace(_) | Error::Overloaded(_) => Code::ResourceExhausted,
+        Error::NoSpace(_) | Error::Overloaded(_) | Error::TooManyLocks => Code::ResourceExhausted,
         Error::NameTooLong | Error::Invalid(_) => Code::InvalidArgument,
-        Error::FileTooLarge | Error::Range => Code::OutOfRange,
+        Error::FileTooLarge | Error::Range | Error::ValueTooLong => Code::OutOfRange,
         Error::NotSupported(_) => Code::Unimplemented,
         Error::Unavailable(_) | Error::NotLeader { .. } => Code::Unavailable,
         Error::Deadline(_) => Code::DeadlineExceeded,
@@ -145,6 +153,8 @@ fn grpc_code(err: &Error) -> Code {
         | Error::CapabilityExpired
         | Error::StaleConnection
         | Error::SessionLost
+        | Error::Locked
+        | Error::Deadlock
         | Error::UnknownSet => Code::Aborted,
         Error::NotADirectory
         | Error::IsADirectory
@@ -185,6 +195,10 @@ mod tests {
             Error::Invalid(text()),
             Error::Busy(text()),
             Error::Range,
+            Error::Locked,
+            Error::Deadlock,
+            Error::TooManyLocks,
+            Error::ValueTooLong,
             Error::Unavailable(text()),
             Error::Overloaded(text()),
             Error::NotLeader { leader: None },

@@ -7,6 +7,7 @@ mod cluster;
 mod daemon;
 mod eventually;
 pub mod exerciser;
+pub mod lock;
 mod mount;
 mod programs;
 pub mod tree;

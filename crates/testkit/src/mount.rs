@@ -52,6 +52,17 @@ impl Mount {
     }
 }
 
+impl Mount {
+    /// The client dies, as far as the services can tell.
+    #[track_caller]
+    pub fn kill9(mut self) {
+        self.mounted = false;
+        let pattern = format!("^mount.xtfs.* {}", self.point.display());
+        run("pkill", &["-9", "-f", &pattern]).ok();
+        run("umount", &["-l".as_ref(), self.point.as_os_str()]).ok();
+    }
+}
+
 impl Drop for Mount {
     fn drop(&mut self) {
         if std::thread::panicking() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use fuser::{
     Errno, FileHandle, FopenFlags, Generation, ReplyAttr, ReplyCreate, ReplyData, ReplyEmpty,
-    ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
+    ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
 use xtfs_client::{Attributes, Statfs};
 
@@ -90,6 +90,17 @@ impl Answer<u32> for ReplyWrite {
     fn answer(self, _shared: &Shared, result: Result<u32, Errno>) {
         match result {
             Ok(len) => self.written(len),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+/// No place: the offset is not in the file, or nothing follows.
+impl Answer<Option<u64>> for ReplyLseek {
+    fn answer(self, _shared: &Shared, result: Result<Option<u64>, Errno>) {
+        match result.map(|place| place.and_then(|place| i64::try_from(place).ok())) {
+            Ok(Some(place)) => self.offset(place),
+            Ok(None) => self.error(Errno::ENXIO),
             Err(errno) => self.error(errno),
         }
     }

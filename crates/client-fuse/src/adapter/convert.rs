@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{FileAttr, FileType, INodeNo, TimeOrNow};
-use xtfs_client::{Attributes, FileKind, OpenFlags, SetTime};
+use xtfs_client::{Attributes, FileKind, OpenFlags, Reshape, SetTime};
 use xtfs_core::Timestamp;
 
 /// `st_blksize`: stripes of 64 MiB would make programs allocate such buffers.
@@ -58,15 +58,27 @@ pub(super) fn node_kind(mode: u32) -> Option<FileKind> {
 
 /// As of open(2). Appending is decided at each write, which carries the flags as fcntl(2) left them.
 pub(super) fn open_flags(flags: i32, sync: bool) -> OpenFlags {
+    // The mode without a name asks for both rights, as on Linux.
     let mode = flags & libc::O_ACCMODE;
     OpenFlags {
-        read: mode == libc::O_RDONLY || mode == libc::O_RDWR,
-        write: mode == libc::O_WRONLY || mode == libc::O_RDWR,
+        read: mode != libc::O_WRONLY,
+        write: mode != libc::O_RDONLY,
         append: false,
         truncate: flags & libc::O_TRUNC != 0,
         exclusive: flags & libc::O_EXCL != 0,
         execute: flags & OPEN_EXECUTE != 0,
         sync: sync || flags & libc::O_DSYNC != 0,
+    }
+}
+
+/// Of the mode of fallocate(2). `None`: one that moves data, or is not known.
+pub(super) fn reshape(mode: i32) -> Option<Reshape> {
+    let keep_size = mode & libc::FALLOC_FL_KEEP_SIZE != 0;
+    match mode & !libc::FALLOC_FL_KEEP_SIZE {
+        0 => Some(Reshape::Allocate { keep_size }),
+        libc::FALLOC_FL_PUNCH_HOLE if keep_size => Some(Reshape::Punch),
+        libc::FALLOC_FL_ZERO_RANGE => Some(Reshape::Zero { keep_size }),
+        _ => None,
     }
 }
 
@@ -141,8 +153,22 @@ mod tests {
         assert!(flags.read && flags.write && flags.truncate && flags.sync);
         let flags = open_flags(libc::O_WRONLY | libc::O_APPEND, false);
         assert!(!flags.read && flags.write && !flags.append && !flags.sync);
+        let flags = open_flags(libc::O_ACCMODE, false);
+        assert!(flags.read && flags.write);
         let flags = open_flags(OPEN_EXECUTE, true);
         assert!(flags.read && !flags.write && flags.execute && flags.sync);
+    }
+
+    #[test]
+    fn modes_of_fallocate_that_move_data_are_refused() {
+        assert_eq!(reshape(0), Some(Reshape::Allocate { keep_size: false }));
+        assert_eq!(reshape(1), Some(Reshape::Allocate { keep_size: true }));
+        assert_eq!(reshape(3), Some(Reshape::Punch));
+        assert_eq!(reshape(0x10), Some(Reshape::Zero { keep_size: false }));
+        assert_eq!(reshape(0x11), Some(Reshape::Zero { keep_size: true }));
+        for mode in [2, 8, 0x20, 0x40, 0x12, 1 << 20] {
+            assert_eq!(reshape(mode), None, "{mode:#x}");
+        }
     }
 
     #[test]

@@ -9,20 +9,24 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use fuser::{
-    AccessFlags, BsdFileFlags, Errno, FileHandle, Filesystem, FopenFlags, INodeNo, KernelConfig,
-    LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus,
-    ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow,
-    WriteFlags,
+    AccessFlags, BsdFileFlags, CopyFileRangeFlags, FileHandle, Filesystem, FopenFlags, INodeNo,
+    KernelConfig, LockOwner, OpenFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
+    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyLock, ReplyLseek, ReplyOpen, ReplyStatfs,
+    ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
-use xtfs_client::{Caller, CreateNode, RenameFlags, SetAttr, XattrMode};
+use xtfs_client::{Caller, CreateNode, RenameFlags, Seek, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
 use super::Shared;
 use super::answer::{Answer, Opened, Xattr};
-use super::convert::{node_kind, open_flags, set_time};
+use super::convert::{node_kind, open_flags, reshape, set_time};
 use super::listing::{List, Listed};
+use super::locks::SetLock;
 use super::request::Write;
 use super::session;
+
+/// R_OK of access(2).
+const MAY_READ: u32 = 4;
 
 #[derive(Debug)]
 pub(super) struct Adapter {
@@ -56,7 +60,7 @@ impl Adapter {
 
 impl Filesystem for Adapter {
     fn init(&mut self, _request: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        session::agree(config);
+        session::agree(config, self.shared.settings.judge);
         Ok(())
     }
 
@@ -222,10 +226,11 @@ impl Filesystem for Adapter {
 
     fn open(&self, request: &Request, ino: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
+        let append = flags.0 & libc::O_APPEND != 0;
         let flags = open_flags(flags.0, self.shared.settings.sync);
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
             let file = shared.volume.open(&caller, ino, flags).await?;
-            shared.opened(&caller, file, flags).await
+            Ok(shared.opened(file, flags, append))
         });
     }
 
@@ -241,12 +246,12 @@ impl Filesystem for Adapter {
     ) {
         let (parent, name) = (self.ino(parent), copied(name));
         let node = CreateNode { mode: mode & 0o7777, umask };
+        let append = flags & libc::O_APPEND != 0;
         let flags = open_flags(flags, self.shared.settings.sync);
         self.serve(request, "create", reply, async move |shared: Arc<Shared>, caller| {
             let created = shared.volume.create(&caller, parent, &name, node, flags).await?;
             let (attributes, file) = created;
-            shared.handles.seen(&attributes);
-            Ok((attributes, shared.opened(&caller, file, flags).await?))
+            Ok((attributes, shared.opened(file, flags, append)))
         });
     }
 
@@ -272,7 +277,7 @@ impl Filesystem for Adapter {
     fn write(
         &self,
         request: &Request,
-        ino: INodeNo,
+        _ino: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -290,7 +295,6 @@ impl Filesystem for Adapter {
             Err(_) => shared.runtime.block_on(Arc::clone(&shared.writes).acquire_many_owned(len)),
         };
         let write = Write {
-            ino: self.ino(ino),
             handle: handle.0,
             offset,
             append: flags.0 & libc::O_APPEND != 0,
@@ -308,11 +312,15 @@ impl Filesystem for Adapter {
         request: &Request,
         _ino: INodeNo,
         handle: FileHandle,
-        _lock_owner: LockOwner,
+        lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
         self.serve(request, "flush", reply, async move |shared: Arc<Shared>, _caller| {
-            shared.handles.file(handle.0)?.file.flush().await
+            let file = shared.handles.file(handle.0)?.file;
+            let flushed = file.flush().await;
+            // Any close by a process drops its locks, also one that fails.
+            file.unlock_all(xtfs_client::LockOwner(lock_owner.0)).await;
+            flushed
         });
     }
 
@@ -326,8 +334,52 @@ impl Filesystem for Adapter {
         _flush: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve(request, "release", reply, async move |shared: Arc<Shared>, _caller| {
-            shared.handles.remove_file(handle.0)?.file.release().await
+        // Before the next request is looked at: the kernel may give the owner's name to another file right away.
+        let released =
+            self.shared.handles.remove_file(handle.0).map(|handle| handle.file.release());
+        self.serve(request, "release", reply, async move |_shared: Arc<Shared>, _caller| {
+            released?.await
+        });
+    }
+
+    fn getlk(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        reply: ReplyLock,
+    ) {
+        let (owner, task) = (xtfs_client::LockOwner(lock_owner.0), request.pid());
+        let handle = handle.0;
+        let test = SetLock { handle, owner, start, end, kind: typ, pid, task, wait: false };
+        self.serve(request, "getlk", reply, async move |shared: Arc<Shared>, _caller| {
+            shared.test_lock(test).await
+        });
+    }
+
+    fn setlk(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        lock_owner: LockOwner,
+        start: u64,
+        end: u64,
+        typ: i32,
+        pid: u32,
+        sleep: bool,
+        reply: ReplyEmpty,
+    ) {
+        let (owner, task) = (xtfs_client::LockOwner(lock_owner.0), request.pid());
+        let handle = handle.0;
+        let set = SetLock { handle, owner, start, end, kind: typ, pid, task, wait: sleep };
+        self.serve(request, "setlk", reply, async move |shared: Arc<Shared>, _caller| {
+            shared.set_lock(set).await
         });
     }
 
@@ -346,8 +398,13 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
-        self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, _caller| {
-            let attributes = shared.volume.getattr(&Caller::ROOT, ino).await?;
+        self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, caller| {
+            // Who has opened it may list it, whatever becomes of its mode.
+            let root = Caller::ROOT;
+            let (_, attributes) = tokio::try_join!(
+                shared.volume.access(&caller, ino, MAY_READ),
+                shared.volume.getattr(&root, ino),
+            )?;
             let number = shared.handles.add_directory(attributes);
             Ok(Opened { number, flags: FopenFlags::empty() })
         });
@@ -482,18 +539,70 @@ impl Filesystem for Adapter {
         });
     }
 
-    /// Holes and preallocation are later work; said so, and not silently ignored.
     fn fallocate(
         &self,
-        _request: &Request,
+        request: &Request,
         _ino: INodeNo,
-        _handle: FileHandle,
-        _offset: u64,
-        _length: u64,
-        _mode: i32,
+        handle: FileHandle,
+        offset: u64,
+        length: u64,
+        mode: i32,
         reply: ReplyEmpty,
     ) {
-        reply.error(Errno::EOPNOTSUPP);
+        self.serve(request, "fallocate", reply, async move |shared: Arc<Shared>, caller| {
+            let reshape = reshape(mode)
+                .ok_or_else(|| Error::NotSupported(format!("mode {mode:#x} of fallocate")))?;
+            let handle = shared.writable(handle.0)?;
+            let _strips = handle.file.strips_set_ids(&caller, caller.uid == 0);
+            handle.file.reshape(reshape, offset, length).await
+        });
+    }
+
+    fn lseek(
+        &self,
+        request: &Request,
+        _ino: INodeNo,
+        handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        self.serve(request, "lseek", reply, async move |shared: Arc<Shared>, _caller| {
+            let to = match whence {
+                libc::SEEK_DATA => Seek::Data,
+                libc::SEEK_HOLE => Seek::Hole,
+                _ => return Err(Error::Invalid("whence of lseek".into())),
+            };
+            // Before the start there is no data either.
+            let Ok(offset) = u64::try_from(offset) else { return Ok(None) };
+            shared.handles.file(handle.0)?.file.seek(offset, to).await
+        });
+    }
+
+    fn copy_file_range(
+        &self,
+        request: &Request,
+        _ino_in: INodeNo,
+        handle_in: FileHandle,
+        offset_in: u64,
+        _ino_out: INodeNo,
+        handle_out: FileHandle,
+        offset_out: u64,
+        length: u64,
+        flags: CopyFileRangeFlags,
+        reply: ReplyWrite,
+    ) {
+        self.serve(request, "copy_file_range", reply, async move |shared: Arc<Shared>, caller| {
+            if !flags.is_empty() {
+                return Err(Error::Invalid("flags of copy_file_range".into()));
+            }
+            let source = shared.handles.file(handle_in.0)?;
+            let target = shared.writable(handle_out.0)?;
+            let _strips = target.file.strips_set_ids(&caller, caller.uid == 0);
+            let copied =
+                source.file.copy_range(offset_in, &target.file, offset_out, length).await?;
+            u32::try_from(copied).map_err(|_| Error::Internal(format!("copied {copied} bytes")))
+        });
     }
 }
 

@@ -1,17 +1,14 @@
-//! What the kernel holds open, by number, and which files a write may have to strip of suid and sgid.
+//! What the kernel holds open, by number.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use xtfs_client::{Attributes, FileKind, OpenFile};
+use xtfs_client::{Attributes, OpenFile};
 use xtfs_core::{Error, Ino, Result};
 
 use super::directory::Directory;
-
-/// Files remembered as having suid or sgid set. Beyond it every file is taken for one.
-const PRIVILEGED_MAX: usize = 65_536;
 
 #[derive(Clone, Debug)]
 pub(super) struct OpenHandle {
@@ -25,8 +22,6 @@ pub(super) struct Handles {
     last: AtomicU64,
     files: Mutex<HashMap<u64, OpenHandle>>,
     directories: Mutex<HashMap<u64, Arc<Directory>>>,
-    /// Files that were last seen with suid or sgid set.
-    privileged: Mutex<HashSet<Ino>>,
 }
 
 impl Handles {
@@ -68,22 +63,5 @@ impl Handles {
 
     pub(super) fn remove_directory(&self, number: u64) {
         self.directories.lock().remove(&number);
-    }
-
-    /// Remembers whether a file has suid or sgid set. With HANDLE_KILLPRIV_V2 every write of a user carries the wish
-    /// to clear them; asking the MRC each time would cost more than the write.
-    pub(super) fn seen(&self, attributes: &Attributes) {
-        let privileged = attributes.kind == FileKind::File && attributes.mode & 0o6000 != 0;
-        let mut known = self.privileged.lock();
-        if privileged && known.len() < PRIVILEGED_MAX {
-            known.insert(attributes.ino);
-        } else if !privileged && !known.is_empty() && known.len() < PRIVILEGED_MAX {
-            known.remove(&attributes.ino);
-        }
-    }
-
-    pub(super) fn is_privileged(&self, ino: Ino) -> bool {
-        let known = self.privileged.lock();
-        known.len() >= PRIVILEGED_MAX || known.contains(&ino)
     }
 }

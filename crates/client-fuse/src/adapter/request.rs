@@ -10,9 +10,9 @@ use xtfs_core::{Error, Ino, Result};
 use super::Shared;
 use super::answer::Opened;
 use super::convert::file_attr;
+use super::handles::OpenHandle;
 
 pub(super) struct Write {
-    pub(super) ino: Ino,
     pub(super) handle: u64,
     pub(super) offset: u64,
     pub(super) append: bool,
@@ -22,7 +22,6 @@ pub(super) struct Write {
 
 impl Shared {
     pub(super) fn attr(&self, attributes: &Attributes) -> FileAttr {
-        self.handles.seen(attributes);
         file_attr(self.swap_root(attributes.ino.0), attributes)
     }
 
@@ -57,34 +56,26 @@ impl Shared {
         }
     }
 
-    /// What a user wrote or cut is no program of its owner any more.
-    pub(super) async fn strip_privileges(&self, caller: &Caller, ino: Ino) -> Result<()> {
-        let set = SetAttr { by_handle: true, kill_suid_sgid: true, ..SetAttr::default() };
-        let attributes = self.volume.setattr(caller, ino, &set).await?;
-        self.handles.seen(&attributes);
-        Ok(())
-    }
-
     /// Registers an open file and says how the kernel is to treat it.
-    pub(super) async fn opened(
+    pub(super) fn opened(
         &self,
-        caller: &Caller,
         file: Arc<xtfs_client::OpenFile>,
         flags: xtfs_client::OpenFlags,
-    ) -> Result<Opened> {
-        // fuser hides the kernel's wish. If it fails, the dropped file closes itself.
-        if flags.truncate && caller.uid != 0 && self.handles.is_privileged(file.ino()) {
-            self.strip_privileges(caller, file.ino()).await?;
-        }
+        append: bool,
+    ) -> Opened {
         let mut treat = FopenFlags::empty();
-        if self.settings.direct_io {
+        // By the page cache the kernel would send an append in parts, between which others append, and keep it where it
+        // believes the end to be.
+        if self.settings.direct_io || append {
             treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
         }
-        if !flags.write {
-            // Nothing to flush.
-            treat |= FopenFlags::FOPEN_NOFLUSH;
-        }
-        Ok(Opened { number: self.handles.add_file(file, flags.write), flags: treat })
+        Opened { number: self.handles.add_file(file, flags.write), flags: treat }
+    }
+
+    /// A handle that was opened for writing; the kernel checks it, too.
+    pub(super) fn writable(&self, number: u64) -> Result<OpenHandle> {
+        let handle = self.handles.file(number)?;
+        if handle.write { Ok(handle) } else { Err(Error::StaleHandle) }
     }
 
     pub(super) async fn setattr(
@@ -109,17 +100,16 @@ impl Shared {
     pub(super) async fn write(&self, caller: &Caller, write: Write) -> Result<u32> {
         let len = u32::try_from(write.data.len()).map_err(|_| Error::FileTooLarge)?;
         let handle = self.handles.file(write.handle)?;
-        if write.flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID)
-            && self.handles.is_privileged(write.ino)
-        {
-            self.strip_privileges(caller, write.ino).await?;
-        }
-        // Pages that were stored to through mmap belong where they are, whatever the flags of the handle.
+        // Pages that were stored to through mmap belong where they are, whatever the flags of the handle, and nobody
+        // stands behind them.
         let from_cache = write.flags.contains(WriteFlags::FUSE_WRITE_CACHE);
+        let privileged = !write.flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID);
+        let file = &handle.file;
+        let _strips = if from_cache { None } else { file.strips_set_ids(caller, privileged) };
         if write.append && !from_cache {
-            handle.file.append(write.data).await?;
+            file.append(write.data).await?;
         } else {
-            handle.file.write(write.offset, write.data).await?;
+            file.write(write.offset, write.data).await?;
         }
         Ok(len)
     }

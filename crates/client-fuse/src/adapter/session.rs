@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use xtfs_client::Volume;
 
 use super::filesystem::Adapter;
-use super::{Settings, Shared};
+use super::{Judge, Settings, Shared};
 use crate::device::REQUEST_MAX;
 
 const EVENT_THREADS: usize = 2;
@@ -20,9 +20,10 @@ const BACKGROUND_MAX: u16 = 64;
 const CLOSES_IN_FLIGHT_MAX: usize = 64;
 
 /// Wanted if the kernel offers it. Not here on purpose: WRITEBACK_CACHE, under which the kernel owns size and times and
-/// writes cannot be seen; POSIX_LOCKS and FLOCK_LOCKS, so that the kernel keeps locks itself, local to the mount;
-/// DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
-const WANTED: [InitFlags; 9] = [
+/// writes cannot be seen; DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
+const WANTED: [InitFlags; 12] = [
+    // Under a default ACL the umask does not count: the MRC needs the mode without it.
+    InitFlags::FUSE_DONT_MASK,
     // Else one stuck look-up stops all others in its directory.
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_ASYNC_READ,
@@ -34,6 +35,9 @@ const WANTED: [InitFlags; 9] = [
     // Handles of NFS survive: look-ups of "." and ".." are answered.
     InitFlags::FUSE_EXPORT_SUPPORT,
     InitFlags::FUSE_AUTO_INVAL_DATA,
+    // Locks hold over all mounts.
+    InitFlags::FUSE_POSIX_LOCKS,
+    InitFlags::FUSE_FLOCK_LOCKS,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
 ];
 
@@ -67,8 +71,11 @@ pub(crate) fn serve(
     Ok(Serving { shared, ended })
 }
 
-pub(super) fn agree(config: &mut KernelConfig) {
-    for wanted in WANTED {
+pub(super) fn agree(config: &mut KernelConfig, judge: Judge) {
+    // Means default_permissions, by ACLs as well as by modes. The kernel forgets an ACL when it asks for attributes; as
+    // those are not kept, it never judges by an old one.
+    let acls = (judge == Judge::Both).then_some(InitFlags::FUSE_POSIX_ACL);
+    for wanted in WANTED.into_iter().chain(acls) {
         if let Err(missing) = config.add_capabilities(wanted) {
             tracing::info!(?missing, "the kernel does not offer it");
         }
@@ -86,6 +93,7 @@ pub(super) fn agree(config: &mut KernelConfig) {
 impl Serving {
     /// Waits for the requests that are under way and closes what the kernel left open.
     pub(crate) async fn finish(&self) {
+        self.shared.ending.cancel();
         self.shared.tasks.close();
         self.shared.tasks.wait().await;
         let mut handles = self.shared.handles.drain_files().into_iter();

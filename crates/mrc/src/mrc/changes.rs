@@ -9,10 +9,10 @@ use xtfs_replog::Durability;
 use super::{Asker, Mrc, OSD_DEADLINE_MAX, TRIES_MAX};
 use crate::encode;
 use crate::service::Call;
-use crate::state::command::{EndSession, Resize, SetAttr, Touch};
+use crate::state::command::{EndSession, GiveSetIds, Resize, SetAttr, Touch};
 use crate::state::{Action, Answer, Command, Inode};
 
-/// How long a truncation waits for its columns before it is left to the worker (R6).
+/// How long a change with an epoch waits for its columns before it is left to the worker (R6).
 const SEAL_WAIT_MAX: Duration = Duration::from_secs(3);
 
 impl Mrc {
@@ -81,33 +81,39 @@ impl Mrc {
         Ok((inode_of(answer)?, log))
     }
 
-    /// R6: a size that columns must know of gets an epoch, and the columns are sealed with it. A silent
-    /// one does not fail it: it meets the epoch before it serves again.
-    pub(crate) async fn resize(
+    /// A size that columns must know of (R6), and set-ids that writers must know of (R12), get an epoch, and the
+    /// columns are sealed with it. A silent one does not fail it: it meets the epoch before it serves again.
+    pub(crate) async fn set_attr(
         &self,
         call: &Call,
         volume: VolumeId,
         mut set: SetAttr,
-        size: u64,
+        size: Option<u64>,
     ) -> Result<(Inode, v1::LogStatus)> {
         let mut refused = Error::Unavailable("the file changed too often".into());
         for _ in 0..TRIES_MAX {
-            let before = self.inode(volume, set.ino)?;
-            let epoch = match before.resize_needs_epoch(size) {
-                true => Some(FileEpoch(self.number().await?)),
-                false => None,
+            if let Some(size) = size {
+                let needs_epoch = self.inode(volume, set.ino)?.resize_needs_epoch(size);
+                set.size = Some(Resize { size, epoch: self.epoch_if(needs_epoch).await? });
+            }
+            // Whatever is wrong with it, the command will say.
+            let told = self.view(|view| view.volume(volume)?.must_tell_writers(set.ino, set.mode));
+            let told = matches!(told, Ok(true));
+            let action = match self.epoch_if(told).await? {
+                Some(epoch) => Action::GiveSetIds(GiveSetIds { set: set.clone(), epoch }),
+                None => Action::SetAttr(set.clone()),
             };
-            set.size = Some(Resize { size, epoch });
-            let action = Action::SetAttr(set.clone());
             match self.change(call, volume, action).await {
                 Ok((answer, log)) => {
                     let inode = inode_of(answer)?;
-                    self.seal_cut(call, volume, &inode).await;
+                    if told || inode.floor != Floor::NONE {
+                        self.seal(call, volume, inode.ino).await;
+                    }
                     return Ok((inode, log));
                 }
-                Err(Error::Unavailable(why)) => {
+                Err(Error::Unavailable(why)) if size.is_some() || set.mode.is_some() => {
                     refused = Error::Unavailable(why);
-                    // Either data came meanwhile, or a dead writer's file waits for its settlement.
+                    // Data or a writer came meanwhile, or the file waits for its settlement.
                     self.settle(volume, set.ino, call.left().min(OSD_DEADLINE_MAX)).await?;
                 }
                 Err(err) => return Err(err),
@@ -116,14 +122,15 @@ impl Mrc {
         Err(refused)
     }
 
-    /// R6: after a cut, all columns learn of it. One that is silent does not fail the cut.
-    pub(crate) async fn seal_cut(&self, call: &Call, volume: VolumeId, inode: &Inode) {
-        if inode.floor == Floor::NONE {
-            return;
-        }
+    async fn epoch_if(&self, needed: bool) -> Result<Option<FileEpoch>> {
+        if needed { Ok(Some(FileEpoch(self.number().await?))) } else { Ok(None) }
+    }
+
+    /// After a change that comes with an epoch, all columns learn of it. One that is silent does not fail the change.
+    pub(crate) async fn seal(&self, call: &Call, volume: VolumeId, ino: Ino) {
         let limit = call.left().min(SEAL_WAIT_MAX);
-        if let Err(err) = self.settle(volume, inode.ino, limit).await {
-            tracing::info!(%volume, ino = %inode.ino, %err, "a cut waits for a column");
+        if let Err(err) = self.settle(volume, ino, limit).await {
+            tracing::info!(%volume, %ino, %err, "an epoch waits for a column");
             self.wake.settlement.notify_one();
         }
     }
@@ -134,6 +141,8 @@ impl Mrc {
         let end = Action::EndSession(EndSession { session, epoch });
         let (_, log) = self.propose(Asker::SERVICE, VolumeId(0), end).await?;
         self.clocks.forget(session);
+        self.waiters.tell_all();
+        self.appenders.tell_all();
         self.wake.settlement.notify_one();
         self.wake.deletion.notify_one();
         Ok(log)

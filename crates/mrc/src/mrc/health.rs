@@ -68,6 +68,10 @@ impl Mrc {
         // A leader that has lost its group must not keep sessions alive.
         self.log.barrier().await?;
         let lost = !self.clocks.renew_known(session, Instant::now());
-        Ok(v1::SessionDown { log: Some(self.log_status()), sequence: message.sequence, lost })
+        let log = self.log_status();
+        if message.recovered_term == log.term {
+            self.clocks.recovered(session);
+        }
+        Ok(v1::SessionDown { log: Some(log), sequence: message.sequence, lost })
     }
 }

@@ -114,7 +114,10 @@ impl Mrc {
                 columns: Some(together(&inode, layout, &answers)),
                 fence,
             };
-            match self.command(volume, Action::Settle(settle)).await? {
+            let answer = self.command(volume, Action::Settle(settle)).await?;
+            // A dead writer's locks can be had now.
+            self.locks_changed(volume, ino);
+            match answer {
                 // The cut has reached all columns; now they are to be sealed against the dead writer.
                 Answer::Settled(false) if pending.fence => {}
                 Answer::Settled(all) => return Ok(all),

@@ -9,7 +9,6 @@ use xtfs_proto::v1;
 use crate::encode;
 use crate::mrc::Mrc;
 use crate::service::Call;
-use crate::state::Action;
 use crate::state::command::{SetAttr, SetTime};
 
 pub(crate) async fn lookup(
@@ -53,7 +52,7 @@ pub(crate) async fn access(
     Ok(v1::DoneReply { log: Some(log) })
 }
 
-/// A change of size that columns must know of is sealed before it is answered (R6).
+/// What columns or writers must know of is sealed before it is answered (R6, R12).
 pub(crate) async fn set_attr(
     mrc: Arc<Mrc>,
     call: Call,
@@ -76,10 +75,7 @@ pub(crate) async fn set_attr(
     if set.mtime.is_some() {
         set.columns_mtime = mrc.columns_mtime(&call, volume, ino, report.as_ref()).await?;
     }
-    let (inode, log) = match request.size {
-        None => mrc.change_for_inode(&call, volume, Action::SetAttr(set)).await?,
-        Some(size) => mrc.resize(&call, volume, set, size).await?,
-    };
+    let (inode, log) = mrc.set_attr(&call, volume, set, request.size).await?;
     let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
     Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
 }

@@ -143,9 +143,9 @@ pub(crate) async fn read_dir(
         limit => limit.min(ENTRIES_MAX),
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let caller = Identity::from(call.header.caller.clone());
+    let caller = (!request.by_handle).then(|| Identity::from(call.header.caller.clone()));
     let listing = mrc.view(|view| {
-        view.volume(volume)?.read_dir(&caller, ino, request.after, limit, request.plus)
+        view.volume(volume)?.read_dir(caller.as_ref(), ino, request.after, limit, request.plus)
     })?;
     let inodes: Vec<_> = listing.entries.iter().filter_map(|entry| entry.inode.as_ref()).collect();
     let seen = mrc.seen_all(&call, volume, &inodes).await?;

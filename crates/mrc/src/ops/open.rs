@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xtfs_core::access::Identity;
-use xtfs_core::{Error, FileEpoch, Ino, Result, VolumeId};
+use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, VolumeId};
 use xtfs_proto::v1;
 
 use crate::encode;
@@ -109,9 +109,11 @@ pub(crate) async fn close(
     let action = Action::Close(Close { ino: Ino(request.ino), write: request.write, report });
     let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
     if request.write {
+        mrc.appenders.tell(VolumeId(request.volume), Ino(request.ino));
         mrc.wake.settlement.notify_one();
     }
     mrc.wake.deletion.notify_one();
+    mrc.locks_changed(VolumeId(request.volume), Ino(request.ino));
     done
 }
 
@@ -201,8 +203,8 @@ async fn finish_open(
     log: v1::LogStatus,
 ) -> Result<v1::OpenReply> {
     let Opened { inode, created, .. } = opened;
-    if open.truncate {
-        mrc.seal_cut(call, volume, &inode).await;
+    if open.truncate && inode.floor != Floor::NONE {
+        mrc.seal(call, volume, inode.ino).await;
     }
     let alone = inode.writer == Some(call.header.session) && open.write;
     // Who is the only writer, and has just opened the file, has not written yet.
@@ -229,10 +231,12 @@ fn granted(
     inode: &Inode,
     write: bool,
 ) -> Result<v1::OpenReply> {
+    let root_squash = mrc.view(|view| Ok(view.volume(volume)?.volume().policy.root_squash))?;
     let Some(layout) = &inode.layout else {
-        return Ok(v1::OpenReply::default());
+        return Ok(v1::OpenReply { root_squash, ..Default::default() });
     };
     Ok(v1::OpenReply {
+        root_squash,
         layout: Some(mrc.file_layout(layout)?),
         grant: Some(mrc.grant(call.header.session, volume, inode, layout, write)?),
         ..Default::default()

@@ -1,7 +1,7 @@
 //! Sessions: opened at mount, kept alive over a stream, closed at the end.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -10,7 +10,6 @@ use tonic::{Status, Streaming};
 use xtfs_core::{ClientId, Error, Result, SessionId, VolumeId};
 use xtfs_proto::{Header, from_status, v1};
 
-use crate::expiry::{SESSION_EXPIRY, SESSION_RENEW};
 use crate::mrc::Mrc;
 use crate::service::Call;
 use crate::state::command::OpenSession;
@@ -34,12 +33,18 @@ pub(crate) async fn open_session(
         return Err(Error::Internal(format!("an open session answered {answer:?}")));
     };
     mrc.clocks.renew(session.session, Instant::now());
+    let policy = mrc.view(|view| Ok(view.volume(session.volume)?.volume().policy))?;
     Ok(v1::OpenSessionReply {
         log: Some(log),
         session: session.session.0,
-        expiry_ms: u32::try_from(SESSION_EXPIRY.as_millis()).unwrap_or(u32::MAX),
-        renew_ms: u32::try_from(SESSION_RENEW.as_millis()).unwrap_or(u32::MAX),
+        expiry_ms: milliseconds(mrc.clocks.expiry()),
+        renew_ms: milliseconds(mrc.clocks.renewal()),
+        chown_non_root: policy.chown_non_root,
     })
+}
+
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 pub(crate) async fn close_session(

@@ -7,8 +7,9 @@ use xtfs_kv::Transaction;
 
 use super::inode::{Dentry, FileKind, Inode, Orphan, Pending};
 use super::keys::{Keys, load, store};
+use super::lock::{LockOwner, LockTable};
 use super::rows::{Rows, all};
-use super::session::Opens;
+use super::session::{AppendTurn, Opens};
 use super::volume::{Usage, Volume};
 
 #[derive(Debug)]
@@ -160,7 +161,13 @@ impl Change<'_, '_> {
         self.tx.delete(&key);
         self.tx.delete(&self.keys.orphan(ino));
         self.tx.delete(&self.keys.pending(ino));
-        for (key, _) in all(self.tx, &self.keys.xattrs(ino))? {
+        self.tx.delete(&self.keys.append(ino));
+        self.delete_all(&self.keys.locks(ino))?;
+        self.delete_all(&self.keys.xattrs(ino))
+    }
+
+    fn delete_all(&mut self, prefix: &[u8]) -> Result<()> {
+        for (key, _) in all(self.tx, prefix)? {
             self.tx.delete(&key);
         }
         Ok(())
@@ -175,15 +182,48 @@ impl Change<'_, '_> {
         self.put(&key, &pending)
     }
 
+    /// Who does not hold the inode open for writing has no turn to append to it.
+    pub(super) fn put_append_turn(&mut self, ino: Ino, turn: Option<AppendTurn>) -> Result<()> {
+        let key = self.keys.append(ino);
+        match turn {
+            Some(turn) => self.put(&key, &turn),
+            None => {
+                self.tx.delete(&key);
+                Ok(())
+            }
+        }
+    }
+
     pub(super) fn put_opens(&mut self, ino: Ino, session: SessionId, opens: Opens) -> Result<()> {
         let (by_ino, by_session) = (self.keys.open(ino, session), self.keys.opened(session, ino));
+        if opens.write == 0 && self.rows().append_turn(ino)?.is_some_and(|it| it.session == session)
+        {
+            self.put_append_turn(ino, None)?;
+        }
         if opens == Opens::default() {
             self.tx.delete(&by_ino);
             self.tx.delete(&by_session);
-            return Ok(());
+            // So it is known where to look for the locks of a session that ends.
+            return self.delete_all(&self.keys.locks_of_session(ino, session));
         }
         self.put(&by_session, &())?;
         self.put(&by_ino, &opens)
+    }
+
+    /// What one owner has of a table.
+    pub(super) fn put_locks(
+        &mut self,
+        ino: Ino,
+        owner: LockOwner,
+        table: &LockTable,
+    ) -> Result<()> {
+        let key = self.keys.locks_of(ino, owner);
+        let own = table.of(owner);
+        if own.is_empty() {
+            self.tx.delete(&key);
+            return Ok(());
+        }
+        self.put(&key, &own)
     }
 }
 
@@ -219,6 +259,7 @@ impl Inode {
             parent: Ino(0),
             next_cookie: 1,
             default_layout: None,
+            acls: None,
         }
     }
 }

@@ -11,6 +11,7 @@ use xtfs_core::{
 use xtfs_kv::Durability;
 
 use super::inode::{ColumnsState, FileKind, Inode, Layout};
+use super::lock::{LockKind, LockRange};
 use super::session::Session;
 use super::volume::{Setting, Volume, VolumePolicy};
 
@@ -71,6 +72,11 @@ pub enum Action {
     BeginDelete(Vec<Ino>),
     FinishDelete(Vec<Ino>),
     ForgetNeverUsed(NumberRange),
+    // The newest come last: the log has the others by their number.
+    Lock(Lock),
+    BeginAppend(Append),
+    EndAppend(EndAppend),
+    GiveSetIds(GiveSetIds),
 }
 
 /// Takes the next `count` numbers; answers [`Answer::Reserved`].
@@ -223,6 +229,14 @@ pub struct SetAttr {
     pub columns_mtime: Option<Timestamp>,
 }
 
+/// A change of a file that others write to suid or sgid: they learn of it by the epoch (R12). If it was only a
+/// [`SetAttr`] the command is undecided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GiveSetIds {
+    pub set: SetAttr,
+    pub epoch: FileEpoch,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum XattrMode {
     Set,
@@ -317,10 +331,42 @@ pub struct Report {
     pub report: WriteReport,
 }
 
+/// A turn of the command's session to append.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Append {
+    pub ino: Ino,
+    /// The session's own number for it.
+    pub turn: u64,
+}
+
+/// The end of a turn.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndAppend {
+    pub append: Append,
+    pub report: Option<WriteReport>,
+    /// A write may still be on its way: raised to this, as after a writer's death (R4).
+    pub epoch: Option<FileEpoch>,
+}
+
 /// Somebody read: the atime moves as the volume's policy says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     pub ino: Ino,
+}
+
+/// Takes, converts or gives back a range of an inode that the session holds open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    pub ino: Ino,
+    /// Within the session.
+    pub owner: u64,
+    /// Absent: it is given back.
+    pub kind: Option<LockKind>,
+    pub range: LockRange,
+    pub pid: u32,
+    pub process: u64,
+    /// It was granted before, and a power cut took that.
+    pub lost: bool,
 }
 
 /// Ends what was pending on a file. Changes nothing if the file has gone on meanwhile.
@@ -381,6 +427,7 @@ impl Command {
             | Action::OpenSession(_)
             | Action::EndSession(_)
             | Action::CreateSets(_)
+            | Action::GiveSetIds(_)
             | Action::BeginDelete(_) => Durability::Synced,
             Action::SetAttr(set) if set.size.is_some_and(|size| size.epoch.is_some()) => {
                 Durability::Synced
@@ -407,7 +454,11 @@ impl Command {
             | Action::Read(_)
             | Action::Settle(_)
             | Action::FinishDelete(_)
-            | Action::ForgetNeverUsed(_) => Durability::Process,
+            | Action::ForgetNeverUsed(_)
+            | Action::Lock(_)
+            | Action::BeginAppend(_) => Durability::Process,
+            Action::EndAppend(end) if end.epoch.is_none() => Durability::Process,
+            Action::EndAppend(_) => Durability::Synced,
         }
     }
 
@@ -429,10 +480,13 @@ impl Command {
                 | Action::BeginDelete(_)
                 | Action::FinishDelete(_)
                 | Action::ForgetNeverUsed(_)
+                | Action::BeginAppend(_)
+                | Action::EndAppend(_)
         ) || match &self.action {
             Action::SetAttr(set) => set.size.is_some(),
             // What takes next to nothing and is given back at close: files can still be read.
             Action::Open(open) => !open.open.write && !open.open.truncate,
+            Action::Lock(_) => true,
             _ => false,
         }
     }
@@ -446,6 +500,7 @@ impl Command {
                 .into_iter()
                 .chain(epoch.map(|epoch| epoch.0))
         };
+        let cut = |set: &SetAttr| set.size.and_then(|size| size.epoch).map(|it| it.0).into_iter();
         match &self.action {
             Action::OpenSession(open) => vec![open.session.0],
             Action::EndSession(end) => vec![end.epoch.0],
@@ -455,9 +510,9 @@ impl Command {
             Action::Mknod(mknod) => vec![mknod.ino.0],
             Action::Mkdir(mkdir) => vec![mkdir.ino.0],
             Action::Symlink(symlink) => vec![symlink.ino.0],
-            Action::SetAttr(set) => {
-                set.size.and_then(|size| size.epoch).map(|epoch| epoch.0).into_iter().collect()
-            }
+            Action::EndAppend(end) => end.epoch.map(|epoch| epoch.0).into_iter().collect(),
+            Action::SetAttr(set) => cut(set).collect(),
+            Action::GiveSetIds(give) => cut(&give.set).chain([give.epoch.0]).collect(),
             Action::Settle(settle) => settle.fence.map(|epoch| epoch.0).into_iter().collect(),
             Action::Create(create) => {
                 [create.ino.0].into_iter().chain(opened(&create.layout, create.epoch)).collect()
@@ -481,7 +536,9 @@ impl Command {
             | Action::Read(_)
             | Action::BeginDelete(_)
             | Action::FinishDelete(_)
-            | Action::ForgetNeverUsed(_) => Vec::new(),
+            | Action::ForgetNeverUsed(_)
+            | Action::Lock(_)
+            | Action::BeginAppend(_) => Vec::new(),
         }
     }
 }

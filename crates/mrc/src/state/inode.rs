@@ -1,7 +1,8 @@
 //! An inode as it is stored, and what of it applications see.
 
 use serde::{Deserialize, Serialize};
-use xtfs_core::access::Guarded;
+use xtfs_core::access::{Guarded, SGID, SUID};
+use xtfs_core::acl::{Acl, Extended};
 use xtfs_core::{
     DataNumber, DataVersion, FileEpoch, Floor, Ino, ReplicaSetId, SessionId, SetEpoch,
     StripeLayout, TargetId, Timestamp,
@@ -75,6 +76,17 @@ pub struct Inode {
     pub next_cookie: u64,
     /// Of a directory: what new files in it get, and new directories take over. Absent: the volume's.
     pub default_layout: Option<StripeLayout>,
+    /// Last, because rows of the first format lack it.
+    pub acls: Option<Box<Acls>>,
+}
+
+/// What of an inode's ACLs its mode cannot say. Not stored where both are absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Acls {
+    /// Of the inode itself. The rest of it is the mode.
+    pub access: Option<Extended>,
+    /// Of a directory: what new inodes in it get.
+    pub default: Option<Acl>,
 }
 
 /// What an application sees of an inode.
@@ -173,8 +185,29 @@ impl Inode {
         self.kind == FileKind::Directory
     }
 
-    pub fn guarded(&self) -> Guarded {
-        Guarded { uid: self.uid, gid: self.gid, mode: self.mode, directory: self.is_directory() }
+    pub fn guarded(&self) -> Guarded<'_> {
+        Guarded {
+            uid: self.uid,
+            gid: self.gid,
+            mode: self.mode,
+            directory: self.is_directory(),
+            extended: self.acls.as_ref().and_then(|acls| acls.access.as_ref()),
+        }
+    }
+
+    /// Whether a change to `mode` sets suid or sgid.
+    pub fn gains_set_ids(&self, mode: Option<u32>) -> bool {
+        mode.is_some_and(|mode| mode & !self.mode & (SUID | SGID) != 0)
+    }
+
+    pub fn default_acl(&self) -> Option<&Acl> {
+        self.acls.as_ref()?.default.as_ref()
+    }
+
+    pub(super) fn change_acls(&mut self, change: impl FnOnce(&mut Acls)) {
+        let mut acls = self.acls.take().unwrap_or_default();
+        change(&mut acls);
+        self.acls = Some(acls).filter(|acls| **acls != Acls::default());
     }
 
     /// As stored. While `writing`, size, mtime and allocation are the columns' to tell (R2).

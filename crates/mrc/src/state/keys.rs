@@ -24,9 +24,13 @@
 //! | orphan | `o` | ino | `Orphan` |
 //! | pending | `p` | ino | `Pending` |
 //! | open | `h` | ino, session | `Opens` |
+//! | append | `e` | ino | `AppendTurn`: who may append |
 //! | opened | `q` | session, ino | nothing: what a session holds open |
+//! | locks | `f` | ino, session, owner | `Vec<OwnLock>` |
 //!
-//! A value is a format byte and the postcard encoding of its type.
+//! A value is a format byte and the postcard encoding of its type. Inodes, and results, which hold inodes, have
+//! format 2. In format 1 an inode ended before the ACLs, which are absent then; a result was not to be told apart from
+//! one with ACLs, and counts as forgotten.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,8 +40,13 @@ use xtfs_core::{
 };
 use xtfs_kv::{Read, Transaction};
 
-/// First byte of every value; a change of any type's fields takes another, and a migration.
+use super::command::Reply;
+use super::lock::LockOwner;
+
+/// First byte of a value; a change of any type's fields takes another, and a migration.
 const FORMAT: u8 = 1;
+/// Of what holds inodes.
+const INODE_FORMAT: u8 = 2;
 
 /// Keys of one volume of one group; of volume zero, those of the group.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +98,10 @@ impl Keys {
         self.number(NEVER_USED, start)
     }
 
+    pub(super) fn append(self, ino: Ino) -> Vec<u8> {
+        self.number(b'e', ino.0)
+    }
+
     pub(super) fn volume(self, volume: VolumeId) -> Vec<u8> {
         self.number(VOLUME, volume.0)
     }
@@ -106,11 +119,11 @@ impl Keys {
     }
 
     pub(super) fn results(self, session: SessionId) -> Vec<u8> {
-        self.number(b'a', session.0)
+        self.number(RESULT, session.0)
     }
 
     pub(super) fn result(self, session: SessionId, number: RequestNumber) -> Vec<u8> {
-        self.numbers(b'a', session.0, number.0)
+        self.numbers(RESULT, session.0, number.0)
     }
 
     pub(super) fn replica_set(self, set: ReplicaSetId) -> Vec<u8> {
@@ -177,6 +190,18 @@ impl Keys {
         self.numbers(OPEN, ino.0, session.0)
     }
 
+    pub(super) fn locks(self, ino: Ino) -> Vec<u8> {
+        self.number(b'f', ino.0)
+    }
+
+    pub(super) fn locks_of_session(self, ino: Ino, session: SessionId) -> Vec<u8> {
+        self.numbers(b'f', ino.0, session.0)
+    }
+
+    pub(super) fn locks_of(self, ino: Ino, owner: LockOwner) -> Vec<u8> {
+        join(self.locks_of_session(ino, owner.session), &owner.owner.to_be_bytes())
+    }
+
     pub(super) fn opened_by(self, session: SessionId) -> Vec<u8> {
         self.number(b'q', session.0)
     }
@@ -191,6 +216,7 @@ pub(super) const NEVER_USED: u8 = b'z';
 pub(super) const VOLUME: u8 = b'v';
 pub(super) const SESSION: u8 = b's';
 pub(super) const REPLICA_SET: u8 = b'r';
+const RESULT: u8 = b'a';
 pub(super) const INODE: u8 = b'i';
 pub(super) const ORPHAN: u8 = b'o';
 pub(super) const PENDING: u8 = b'p';
@@ -207,8 +233,20 @@ pub(super) fn last_number(key: &[u8]) -> Result<u64> {
     Ok(u64::from_be_bytes(*tail))
 }
 
-pub(super) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>> {
-    postcard::to_extend(value, vec![FORMAT])
+/// The byte after group and volume.
+fn table_of(key: &[u8]) -> Option<u8> {
+    key.get(12).copied()
+}
+
+fn format_of(key: &[u8]) -> u8 {
+    match table_of(key) {
+        Some(INODE | RESULT) => INODE_FORMAT,
+        _ => FORMAT,
+    }
+}
+
+pub(super) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>> {
+    postcard::to_extend(value, vec![format_of(key)])
         .map_err(|err| Error::Internal(format!("encoding a row of the MRC: {err}")))
 }
 
@@ -217,7 +255,13 @@ pub(super) fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T>
         Error::Corrupt(format!("row {key:02x?} of the MRC's database: {why}"))
     };
     match value.split_first() {
-        Some((&FORMAT, rest)) => postcard::from_bytes(rest).map_err(|err| bad(&err)),
+        Some((&format, rest)) if format == format_of(key) => {
+            postcard::from_bytes(rest).map_err(|err| bad(&err))
+        }
+        // It lacks the last field: absent is a zero.
+        Some((&FORMAT, rest)) if table_of(key) == Some(INODE) => {
+            postcard::from_bytes(&[rest, &[0]].concat()).map_err(|err| bad(&err))
+        }
         Some((format, _)) => Err(bad(&format!("unknown format {format}"))),
         None => Err(bad(&"empty")),
     }
@@ -227,7 +271,18 @@ pub(super) fn load<T: DeserializeOwned>(read: &dyn Read, key: &[u8]) -> Result<O
     read.get(key)?.map(|value| decode(key, &value)).transpose()
 }
 
+/// What was answered to a request. One of the first format is forgotten: a refusal, as the request was carried out.
+pub(super) fn load_result(read: &dyn Read, key: &[u8]) -> Result<Option<Reply>> {
+    match read.get(key)? {
+        Some(value) if value.first() == Some(&FORMAT) => {
+            let why = "the answer to the request was remembered by an older version";
+            Ok(Some(Err(Error::Invalid(why.into()))))
+        }
+        value => value.map(|value| decode(key, &value)).transpose(),
+    }
+}
+
 pub(super) fn store<T: Serialize>(tx: &mut Transaction<'_>, key: &[u8], value: &T) -> Result<()> {
-    tx.put(key, &encode(value)?);
+    tx.put(key, &encode(key, value)?);
     Ok(())
 }

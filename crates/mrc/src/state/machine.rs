@@ -9,7 +9,7 @@ use xtfs_kv::{KeyRange, Transaction};
 
 use super::change::Change;
 use super::command::{Action, Answer, Command, Origin, Reply};
-use super::keys::{Keys, load, store};
+use super::keys::{Keys, load, load_result, store};
 use super::ops::{self, replica_set, reserve, session, volume};
 use super::session::{RESULTS_MAX, Session};
 use super::volume::Volume;
@@ -100,7 +100,7 @@ impl<'b> Group<'_, 'b> {
             return Err(Error::Invalid(format!("request number {number} cannot be")));
         }
         let result_key = self.keys.result(session, number);
-        if let Some(answer) = load::<Reply>(self.tx, &result_key)? {
+        if let Some(answer) = load_result(self.tx, &result_key)? {
             return answer;
         }
         if number < row.lowest_unanswered {

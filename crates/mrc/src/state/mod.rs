@@ -4,6 +4,7 @@ mod change;
 pub mod command;
 pub mod inode;
 mod keys;
+pub mod lock;
 mod machine;
 pub mod numbers;
 mod ops;
@@ -16,6 +17,7 @@ pub mod volume;
 
 pub use command::{Action, Answer, Command, Origin, Reply};
 pub use inode::{Attributes, FileKind, Inode, Layout};
+pub use lock::{HeldLock, LockKind, LockOwner, LockRange, LockTable};
 pub use machine::MrcState;
 pub use numbers::Numbers;
 pub use ops::{LINKS_MAX, TARGET_MAX};

@@ -6,7 +6,8 @@ use xtfs_kv::{KeyRange, Read};
 
 use super::inode::{Dentry, Inode, Orphan, Pending};
 use super::keys::{Keys, decode, last_number, load};
-use super::session::Opens;
+use super::lock::{LockOwner, LockTable};
+use super::session::{AppendTurn, Opens};
 use super::volume::Usage;
 
 /// Rows read at once where all of a prefix are wanted.
@@ -51,6 +52,17 @@ impl Rows<'_> {
         Ok(load(self.read, &self.keys.open(ino, session))?.unwrap_or_default())
     }
 
+    pub(super) fn locks(self, ino: Ino) -> Result<LockTable> {
+        let prefix = self.keys.locks(ino);
+        let mut table = LockTable::default();
+        for (key, value) in all(self.read, &prefix)? {
+            let session = SessionId(last_number(&key[..prefix.len() + 8])?);
+            let owner = LockOwner { session, owner: last_number(&key)? };
+            table.add(owner, decode(&key, &value)?);
+        }
+        Ok(table)
+    }
+
     /// Every session that holds the inode open.
     pub(super) fn holders(self, ino: Ino) -> Result<Vec<(SessionId, Opens)>> {
         let rows = all(self.read, &self.keys.opens(ino))?;
@@ -66,6 +78,10 @@ impl Rows<'_> {
 
     pub(super) fn is_written(self, ino: Ino) -> Result<bool> {
         Ok(self.holders(ino)?.iter().any(|(_, opens)| opens.write > 0))
+    }
+
+    pub(super) fn append_turn(self, ino: Ino) -> Result<Option<AppendTurn>> {
+        load(self.read, &self.keys.append(ino))
     }
 
     pub(super) fn usage(self) -> Result<Usage> {

@@ -27,3 +27,11 @@ pub struct Opens {
     pub read: u32,
     pub write: u32,
 }
+
+/// Who may append to an inode, alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AppendTurn {
+    pub session: SessionId,
+    /// The session's own number for it: what ends an older one does not end this.
+    pub turn: u64,
+}

@@ -15,8 +15,9 @@ use super::keys::{
     INODE, Keys, NEVER_USED, OPEN, ORPHAN, PENDING, REPLICA_SET, SESSION, VOLUME, decode,
     last_number, load,
 };
+use super::lock::LockTable;
 use super::machine::Counters;
-use super::ops::{check_name, check_xattr_read, is_visible, moves_atime, reserve};
+use super::ops::{check_name, list_xattrs, moves_atime, read_xattr, reserve};
 use super::rows::{Rows, all, numbered, numbered_after};
 use super::session::Session;
 use super::volume::{Usage, Volume};
@@ -167,16 +168,22 @@ impl VolumeView<'_> {
         moves_atime(self.volume.policy.atime, inode, now)
     }
 
+    /// Whether no other session has the turn to append.
+    pub fn may_append(&self, ino: Ino, session: SessionId) -> Result<bool> {
+        let holder = self.rows.append_turn(ino)?;
+        Ok(holder.is_none_or(|holder| holder.session == session))
+    }
+
     /// access(2).
     pub fn access(&self, caller: &Identity, ino: Ino, wanted: Wanted) -> Result<()> {
         self.check(caller, &self.rows.inode(ino)?, wanted)
     }
 
     /// Entries with cookies above `after`, in the order in which they came to be. Who was there
-    /// throughout is listed once, whatever else changes.
+    /// throughout is listed once, whatever else changes. `caller`: absent if that was checked when it was opened.
     pub fn read_dir(
         &self,
-        caller: &Identity,
+        caller: Option<&Identity>,
         ino: Ino,
         after: u64,
         limit: usize,
@@ -186,7 +193,9 @@ impl VolumeView<'_> {
         if !directory.is_directory() {
             return Err(Error::NotADirectory);
         }
-        self.check(caller, &directory, Wanted::READ)?;
+        if let Some(caller) = caller {
+            self.check(caller, &directory, Wanted::READ)?;
+        }
         let prefix = self.rows.keys.cookies(ino);
         let last = self.rows.keys.cookie(ino, after);
         let range = KeyRange::prefix_after(&prefix, &last);
@@ -220,16 +229,12 @@ impl VolumeView<'_> {
 
     pub fn xattr(&self, caller: &Identity, ino: Ino, name: &[u8]) -> Result<Vec<u8>> {
         let inode = self.rows.inode(ino)?;
-        check_xattr_read(&self.volume.identity(caller.clone()), &inode, name)?;
-        let value = load(self.rows.read, &self.rows.keys.xattr(ino, name))?;
-        value.ok_or(Error::NoAttribute)
+        read_xattr(self.rows, &self.volume.identity(caller.clone()), &inode, name)
     }
 
     pub fn xattrs(&self, caller: &Identity, ino: Ino) -> Result<Vec<Vec<u8>>> {
-        self.rows.inode(ino)?;
-        let caller = self.volume.identity(caller.clone());
-        let names = self.rows.xattr_names(ino)?;
-        Ok(names.into_iter().filter(|name| is_visible(&caller, name)).collect())
+        let inode = self.rows.inode(ino)?;
+        list_xattrs(self.rows, &self.volume.identity(caller.clone()), &inode)
     }
 
     /// What a new file in the directory gets, before it is fitted to the targets there are.
@@ -255,6 +260,16 @@ impl VolumeView<'_> {
             return Err(Error::Invalid(format!("inode {ino} is not open")));
         }
         Ok(Opened { inode: self.rows.inode(ino)?, created: false, write })
+    }
+
+    pub fn locks(&self, ino: Ino) -> Result<LockTable> {
+        self.rows.locks(ino)
+    }
+
+    /// Whether a change to `mode` has to be told to those who hold the inode open for writing.
+    pub fn must_tell_writers(&self, ino: Ino, mode: Option<u32>) -> Result<bool> {
+        let gains = mode.is_some() && self.rows.inode(ino)?.gains_set_ids(mode);
+        Ok(gains && self.rows.is_written(ino)?)
     }
 
     pub fn is_held(&self, ino: Ino) -> Result<bool> {

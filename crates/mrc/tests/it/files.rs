@@ -3,7 +3,9 @@
 use xtfs_core::{Error, TargetId};
 use xtfs_proto::v1;
 
-use crate::world::{World, columns, eventually};
+use xtfs_rpc::call;
+
+use crate::world::{WAIT_MAX, World, columns, eventually};
 
 fn ino(opened: &v1::OpenReply) -> u64 {
     opened.attributes.as_ref().unwrap().ino
@@ -102,6 +104,42 @@ async fn r6_a_silent_column_does_not_fail_a_truncation() {
     world.silence(target, false);
     eventually("the cut is confirmed", async || tool.status().await.settlements_pending == 0).await;
     assert_eq!(world.osds.on(target, |target| target.columns[&column].length), 0);
+}
+
+#[tokio::test]
+async fn r12_all_columns_refuse_who_does_not_know_of_set_ids() {
+    let world = World::start(2, 20).await;
+    let (writer, other) = (world.mount(2).await, world.mount(2).await);
+    let opened = writer.create("a").await.unwrap();
+    let (file, old) = (ino(&opened), opened.grant.as_ref().unwrap().file_epoch);
+    let placed = columns(writer.volume, &opened);
+    for (target, column) in &placed {
+        world.osds.write(*target, *column, 50, 1);
+    }
+    let chmod = |mode| v1::SetAttrRequest {
+        header: other.numbered(),
+        volume: other.volume,
+        ino: file,
+        mode: Some(mode),
+        ..Default::default()
+    };
+    let request = chmod(0o4755);
+    let set = call(WAIT_MAX, other.mrc.clone().set_attr(request)).await.unwrap();
+    assert_eq!(set.attributes.unwrap().mode, 0o4755);
+    for (target, column) in &placed {
+        let column = world.osds.on(*target, |target| target.columns[column]);
+        assert!(column.length == 50 && column.file_epoch > old);
+    }
+    let renew =
+        v1::RenewRequest { header: writer.plain(), volume: writer.volume, ino: file, write: true };
+    let renewed = call(WAIT_MAX, writer.mrc.clone().renew(renew)).await.unwrap();
+    assert_eq!(renewed.attributes.unwrap().mode, 0o4755);
+    let epoch = renewed.grant.unwrap().file_epoch;
+    assert!(epoch > old);
+    // Of what is known already nobody is told.
+    call(WAIT_MAX, other.mrc.clone().set_attr(chmod(0o4711))).await.unwrap();
+    let column = world.osds.on(placed[0].0, |target| target.columns[&placed[0].1]);
+    assert_eq!(column.file_epoch, epoch);
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 
 mod doubles;
 mod files;
+mod locks;
 mod sessions;
 mod volumes;
 mod world;

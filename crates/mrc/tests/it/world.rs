@@ -21,7 +21,7 @@ use xtfs_rpc::{Address, Connector, DirAddresses, MrcService, Server, call};
 use crate::doubles::{Dir, Osds, Target};
 
 pub(crate) const G: u64 = 1 << 30;
-const WAIT_MAX: Duration = Duration::from_secs(30);
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(30);
 
 pub(crate) struct World {
     pub(crate) dir: Dir,
@@ -221,23 +221,33 @@ impl Client {
         Ok(())
     }
 
-    async fn keep_alive(&mut self) {
+    pub(crate) async fn keep_alive(&mut self) {
         let (up, ups) = tokio::sync::mpsc::channel(4);
-        let first = v1::SessionUp { header: self.plain(), sequence: 1, lowest_unanswered: 1 };
+        let first = v1::SessionUp {
+            header: self.plain(),
+            sequence: 1,
+            lowest_unanswered: 1,
+            recovered_term: 0,
+        };
         up.send(first).await.unwrap();
         let ups = tokio_stream::wrappers::ReceiverStream::new(ups);
         let mut downs = self.mrc.clone().session(ups).await.unwrap().into_inner();
         let down = downs.next().await.unwrap().unwrap();
         assert_eq!((down.sequence, down.lost), (1, false));
+        let mut recovered_term = down.log.unwrap().term;
         self.alive = Some(tokio::spawn(async move {
             for sequence in 2.. {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                let renew = v1::SessionUp { header: None, sequence, lowest_unanswered: 1 };
+                let renew =
+                    v1::SessionUp { header: None, sequence, lowest_unanswered: 1, recovered_term };
                 if up.send(renew).await.is_err() {
                     return;
                 }
                 match downs.next().await {
-                    Some(Ok(down)) if !down.lost => assert_eq!(down.sequence, sequence),
+                    Some(Ok(down)) if !down.lost => {
+                        assert_eq!(down.sequence, sequence);
+                        recovered_term = down.log.unwrap().term;
+                    }
                     _ => return,
                 }
             }

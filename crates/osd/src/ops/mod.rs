@@ -7,6 +7,7 @@ pub(crate) mod list;
 pub(crate) mod punch;
 pub(crate) mod read;
 pub(crate) mod seal;
+pub(crate) mod span;
 pub(crate) mod stat;
 pub(crate) mod sync;
 pub(crate) mod unary;

@@ -12,6 +12,7 @@ use xtfs_proto::v1;
 use crate::admission::Claim;
 use crate::osd::Osd;
 use crate::request::{Proof, column_id};
+use crate::store::Length;
 use crate::target::Target;
 
 pub(crate) async fn punch(
@@ -38,7 +39,7 @@ pub(crate) async fn punch(
         let fence = osd.admit(store, id, &proof)?;
         let boot = store.boot();
         let mtime = Timestamp(wire.mtime_ns);
-        let state = store.punch(column, fence, range.start(), range.len(), mtime)?;
+        let state = store.punch(column, fence, range, Length::Keep, mtime)?;
         Ok(v1::PunchReply { column_length: state.length, allocated: state.allocated, boot: boot.0 })
     });
     run.await

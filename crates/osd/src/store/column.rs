@@ -25,6 +25,13 @@ pub struct ColumnState {
     pub file_epoch: FileEpoch,
 }
 
+/// Whether a change of a range that reaches beyond the column's end moves that end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    Keep,
+    Grow,
+}
+
 /// Part of a read, relative to its start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extent {

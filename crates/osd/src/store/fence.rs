@@ -171,7 +171,7 @@ impl Store {
 
     /// The segment with the end of the column ends where the column does. It is made if it is a hole: a start takes
     /// an unsynced length from the files.
-    fn fit_last(&self, id: ColumnId, state: &mut State) -> Result<()> {
+    pub(super) fn fit_last(&self, id: ColumnId, state: &mut State) -> Result<()> {
         let Some(last) = state.record.length.checked_sub(1) else { return Ok(()) };
         let (number, within) = self.place(last);
         self.segment_for_write(id, state, number)?.0.set_length(within + 1)

@@ -1,5 +1,6 @@
 //! One storage target: the columns that a data directory holds. Blocking; see `docs/format.md` for its bytes.
 
+mod allocate;
 mod boot;
 mod buffers;
 mod column;
@@ -35,7 +36,7 @@ use self::segment::{Segment, failed};
 use self::space::Disk;
 
 pub use boot::Environment;
-pub use column::{ColumnState, Damage, Extent, Fence, ReadOut, ReplicaSet};
+pub use column::{ColumnState, Damage, Extent, Fence, Length, ReadOut, ReplicaSet};
 pub use space::Space;
 
 /// Columns of one page of a scan.

@@ -90,7 +90,7 @@ impl Store {
     }
 
     /// The column for a reader, beside others.
-    fn enter_shared<'a>(
+    pub(super) fn enter_shared<'a>(
         &self,
         column: &'a Column,
         fence: Fence,

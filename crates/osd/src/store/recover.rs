@@ -45,14 +45,40 @@ impl Store {
                 for region in &regions {
                     let part = self.part_in(region, *number);
                     segment.sum_anew(&part, buffer.bytes_mut())?;
+                    self.change_data(state, *number, segment, &part)?;
                 }
             }
-            regions.iter().for_each(|region| state.dirty.change(region));
+        }
+        if state.record.segments != before.segments {
+            self.measure(id, state)?;
         }
         if state.record != before && state.presence == Presence::Present {
             self.put_record(id, &state.record, Durability::Process)?;
         }
         state.prepared = true;
+        Ok(())
+    }
+
+    /// What is there of `part` counts as changed. Not its holes: a column may be as long as a file can be.
+    fn change_data(
+        &self,
+        state: &mut State,
+        number: u32,
+        segment: &Segment,
+        part: &Range<u64>,
+    ) -> Result<()> {
+        let start = self.start_of(number);
+        // Both ends, so that the length and the files of this segment are in the next sync.
+        if !part.is_empty() {
+            state.dirty.change(&(start + part.start..start + part.start + 1));
+            state.dirty.change(&(start + part.end - 1..start + part.end));
+        }
+        let mut at = part.start;
+        while let Some(data) = segment.next_data(at)?.filter(|&data| data < part.end) {
+            let hole = segment.next_hole(data)?.clamp(data + 1, part.end);
+            state.dirty.change(&(start + data..start + hole));
+            at = hole;
+        }
         Ok(())
     }
 

@@ -181,9 +181,77 @@ impl Segment {
         }
     }
 
+    /// The same, also if the room was taken ahead: then taking it again changes nothing.
+    pub(super) fn has_room(&self, bytes: &Range<u64>) -> Result<bool> {
+        if self.is_allocated(bytes) {
+            return Ok(true);
+        }
+        let before = self.allocated()?;
+        let taken = self.allocate(bytes).and_then(|()| self.allocated());
+        match taken {
+            Ok(after) if after == before => Ok(true),
+            Ok(_) | Err(Error::NoSpace(_)) => {
+                self.release(bytes)?;
+                Ok(false)
+            }
+            Err(err) => Err(err),
+        }
+    }
+
+    /// Takes room for `bytes` and their sums. What is there stays; the lengths of the files, too.
+    pub(super) fn allocate(&self, bytes: &Range<u64>) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mode = FallocateFlags::KEEP_SIZE;
+        let sums = bytes.start / BLOCK * SUM..bytes.end.div_ceil(BLOCK) * SUM;
+        fallocate(&self.sums, mode, sums.start, sums.end - sums.start)
+            .map_err(|err| failed(&self.sums_path, &err.into()))?;
+        fallocate(&self.data, mode, bytes.start, bytes.end - bytes.start)
+            .map_err(|err| failed(&self.data_path, &err.into()))
+    }
+
+    /// Gives room back that is taken for `bytes` and not written to.
+    pub(super) fn release(&self, bytes: &Range<u64>) -> Result<()> {
+        let mode = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        let mut at = bytes.start.next_multiple_of(BLOCK);
+        while at < bytes.end {
+            let data = self.next_data(at)?.unwrap_or(u64::MAX).min(bytes.end) / BLOCK * BLOCK;
+            if data > at {
+                fallocate(&self.data, mode, at, data - at)
+                    .map_err(|err| failed(&self.data_path, &err.into()))?;
+            }
+            match self.next_hole(data.max(at))? {
+                hole if hole > at => at = hole.next_multiple_of(BLOCK),
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// The first byte from `offset` that is in a hole, or beyond the end.
+    pub(super) fn next_hole(&self, offset: u64) -> Result<u64> {
+        match seek(&self.data, SeekFrom::Hole(offset)) {
+            Ok(hole) => Ok(hole),
+            Err(rustix::io::Errno::NXIO) => Ok(offset),
+            Err(err) => Err(failed(&self.data_path, &err.into())),
+        }
+    }
+
     /// The first byte from `offset` that is not in a hole. `None`: there is none.
     pub(super) fn next_data(&self, offset: u64) -> Result<Option<u64>> {
         next_data(&self.data, offset).map_err(|err| failed(&self.data_path, &err))
+    }
+
+    /// How much of `bytes` is not in holes.
+    pub(super) fn data_in(&self, bytes: &Range<u64>) -> Result<u64> {
+        let (mut at, mut sum) = (bytes.start, 0);
+        while let Some(data) = self.next_data(at)?.filter(|&data| data < bytes.end) {
+            let hole = self.next_hole(data)?.clamp(data + 1, bytes.end);
+            sum += hole - data;
+            at = hole;
+        }
+        Ok(sum)
     }
 
     /// Writes the part of `data` from `skip`, `length` bytes, at `offset`.

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use xtfs_core::checksum::{BLOCK_SIZE, ZERO_BLOCK_SUM};
-use xtfs_core::{ColumnId, Error, FILE_SIZE_MAX, Result, Timestamp};
+use xtfs_core::{ByteRange, ColumnId, Error, FILE_SIZE_MAX, Result, Timestamp};
 use xtfs_kv::Durability;
 
 use super::column::{Presence, State};
 use super::fence::Entry;
 use super::segment::{BLOCK, Segment, fit, parts, stored_sum};
-use super::{ColumnState, Fence, Store};
+use super::{ColumnState, Fence, Length, Store};
 
 /// Bytes of a hole that are marked and made at a time.
 const PUNCH_STEP: u64 = 1 << 30;
@@ -29,10 +29,7 @@ impl Store {
         mtime: Timestamp,
     ) -> Result<ColumnState> {
         let length = data.iter().map(Bytes::len).sum::<usize>();
-        let end = offset.checked_add(length as u64).filter(|&end| {
-            end <= FILE_SIZE_MAX && end / self.options.segment_size <= u64::from(u32::MAX)
-        });
-        let bytes = offset..end.ok_or(Error::FileTooLarge)?;
+        let bytes = self.bounded(offset, length as u64)?;
         check_sums(offset, data, sums)?;
         let column = self.columns.at(column);
         let mut state = self.enter(&column, fence, Entry::Write)?;
@@ -51,22 +48,33 @@ impl Store {
         self.changed(column.id, &mut state, mtime)
     }
 
-    /// Deallocates a range; it reads as zeros. The length stays.
+    /// Deallocates a range; it reads as zeros.
     pub fn punch(
         &self,
         column: ColumnId,
         fence: Fence,
-        offset: u64,
-        length: u64,
+        range: ByteRange,
+        length: Length,
         mtime: Timestamp,
     ) -> Result<ColumnState> {
+        let bytes = match length {
+            Length::Keep => range.start()..range.end(),
+            Length::Grow => self.bounded(range.start(), range.len())?,
+        };
         let column = self.columns.at(column);
         let mut state = self.enter(&column, fence, Entry::Other)?;
-        let end = offset.saturating_add(length).min(state.record.length);
-        if offset >= end {
+        let before = state.record.length;
+        let grows = length == Length::Grow && !bytes.is_empty() && bytes.end > before;
+        if bytes.is_empty() || (bytes.start >= before && !grows && state.record.segments.is_empty())
+        {
             return Ok(ColumnState::from(&state.record));
         }
-        if let Err(err) = self.punch_range(column.id, &mut state, &(offset..end)) {
+        let punched = self.punch_range(column.id, &mut state, &bytes).and_then(|()| match length {
+            Length::Grow => self.grow(column.id, &mut state, bytes.end),
+            Length::Keep => Ok(()),
+        });
+        if let Err(err) = punched {
+            state.record.length = before;
             self.undo(column.id, &mut state);
             return Err(err);
         }
@@ -74,8 +82,21 @@ impl Store {
         self.changed(column.id, &mut state, mtime)
     }
 
+    /// A range that a column can have.
+    pub(super) fn bounded(&self, offset: u64, length: u64) -> Result<Range<u64>> {
+        let end = offset.checked_add(length).filter(|&end| {
+            end <= FILE_SIZE_MAX && end / self.options.segment_size <= u64::from(u32::MAX)
+        });
+        Ok(offset..end.ok_or(Error::FileTooLarge)?)
+    }
+
     /// Records what a change of the files has made.
-    fn changed(&self, id: ColumnId, state: &mut State, mtime: Timestamp) -> Result<ColumnState> {
+    pub(super) fn changed(
+        &self,
+        id: ColumnId,
+        state: &mut State,
+        mtime: Timestamp,
+    ) -> Result<ColumnState> {
         state.record.mtime = state.record.mtime.max(mtime);
         state.presence = Presence::Present;
         self.put_record(id, &state.record, Durability::Process)?;
@@ -83,7 +104,7 @@ impl Store {
     }
 
     /// After a failed change: the length is as before, and the sums are those of what the disk has.
-    fn undo(&self, id: ColumnId, state: &mut State) {
+    pub(super) fn undo(&self, id: ColumnId, state: &mut State) {
         state.prepared = false;
         if let Err(err) = self.prepare(id, state) {
             tracing::warn!(column = %id, %err, "a failed write is cleaned up at the next access");
@@ -130,7 +151,7 @@ impl Store {
         }
         for number in self.numbers(bytes) {
             let known = state.record.segments.contains(&number);
-            if !known || !self.segment(id, number)?.is_allocated(&self.part_in(bytes, number)) {
+            if !known || !self.segment(id, number)?.has_room(&self.part_in(bytes, number))? {
                 return Err(self.disk.full());
             }
         }
@@ -167,9 +188,9 @@ impl Store {
     }
 
     /// When the column grows into another segment, the one it ended in becomes full, with a hole.
-    fn fill_old_last(&self, id: ColumnId, state: &mut State, end: u64) -> Result<()> {
-        let Some(old_last) = state.record.length.checked_sub(1) else { return Ok(()) };
-        let (number, _) = self.place(old_last);
+    pub(super) fn fill_old_last(&self, id: ColumnId, state: &mut State, end: u64) -> Result<()> {
+        // The first segment of an empty column may be there for room that was taken ahead.
+        let (number, _) = self.place(state.record.length.saturating_sub(1));
         let full = self.start_of(number) + self.options.segment_size;
         let grows = state.record.length < full && end > full;
         if grows && state.record.segments.contains(&number) {
@@ -208,40 +229,64 @@ impl Store {
     }
 
     /// The segments that `bytes`, which is not empty, touches.
-    fn numbers(&self, bytes: &Range<u64>) -> RangeInclusive<u32> {
+    pub(super) fn numbers(&self, bytes: &Range<u64>) -> RangeInclusive<u32> {
         self.place(bytes.start).0..=self.place(bytes.end - 1).0
     }
 
-    fn punch_range(&self, id: ColumnId, state: &mut State, bytes: &Range<u64>) -> Result<()> {
+    fn punch_range(&self, id: ColumnId, state: &mut State, asked: &Range<u64>) -> Result<()> {
+        let end = state.record.length;
+        let bytes = asked.start.min(end)..asked.end.min(end);
         let whole_start = bytes.start.next_multiple_of(BLOCK);
         // The block with the column's end is whole if all that the column has of it goes.
-        let reaches_end = bytes.end == state.record.length;
+        let reaches_end = bytes.end == end;
         let whole_end = if reaches_end { bytes.end } else { bytes.end / BLOCK * BLOCK };
         if whole_start > whole_end {
-            return self.zero_in_block(id, state, bytes);
+            self.zero_in_block(id, state, &bytes)?;
+        } else {
+            self.zero_in_block(id, state, &(bytes.start..whole_start))?;
+            self.zero_in_block(id, state, &(whole_end..bytes.end))?;
         }
-        self.zero_in_block(id, state, &(bytes.start..whole_start))?;
-        self.zero_in_block(id, state, &(whole_end..bytes.end))?;
         for number in state.record.segments.clone() {
-            let start = self.start_of(number);
-            let part = self.part_in(&(whole_start..whole_end), number);
-            let mut at = part.start;
-            while at < part.end {
-                // Holes need neither marks nor work.
-                let segment = self.segment(id, number)?;
-                let Some(next) = segment.next_data(at)?.filter(|&next| next < part.end) else {
-                    break;
-                };
-                at = at.max(next / BLOCK * BLOCK);
-                let step = at..part.end.min(at.saturating_add(PUNCH_STEP));
-                let in_column = start + step.start..start + step.end;
-                self.mark(id, state, &in_column)?;
-                state.dirty.change(&in_column);
-                segment.punch(&step)?;
-                at = step.end;
+            self.punch_segment(id, state, number, &(whole_start..whole_end))?;
+            // Room that was taken ahead, beyond the end.
+            let beyond = asked.start.max(end).next_multiple_of(BLOCK)..asked.end / BLOCK * BLOCK;
+            let beyond = self.part_in(&beyond, number);
+            if !beyond.is_empty() {
+                self.segment(id, number)?.punch(&beyond)?;
             }
         }
         Ok(())
+    }
+
+    fn punch_segment(
+        &self,
+        id: ColumnId,
+        state: &mut State,
+        number: u32,
+        bytes: &Range<u64>,
+    ) -> Result<()> {
+        let start = self.start_of(number);
+        let part = self.part_in(bytes, number);
+        if part.is_empty() {
+            return Ok(());
+        }
+        let segment = self.segment(id, number)?;
+        let mut at = part.start;
+        while at < part.end {
+            // Holes need no marks.
+            let Some(next) = segment.next_data(at)?.filter(|&next| next < part.end) else {
+                break;
+            };
+            at = at.max(next / BLOCK * BLOCK);
+            let step = at..part.end.min(at.saturating_add(PUNCH_STEP));
+            let in_column = start + step.start..start + step.end;
+            self.mark(id, state, &in_column)?;
+            state.dirty.change(&in_column);
+            segment.punch(&step)?;
+            at = step.end;
+        }
+        // Room that was taken and not written to is a hole to whoever reads, but not to the disk.
+        segment.punch(&part)
     }
 
     /// Zeros for part of a block.

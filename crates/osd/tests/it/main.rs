@@ -7,3 +7,4 @@ mod fixture;
 mod generations;
 mod io;
 mod lifecycle;
+mod spans;

@@ -2,14 +2,18 @@
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
+mod append;
 mod applications;
 mod bad_input;
 mod corruption;
 mod elasticity;
 mod files;
 mod full_disk;
+mod holes;
 mod killing;
+mod locks;
 mod lost_osd;
+mod permissions;
 mod posix;
 mod power_cuts;
 mod tools;

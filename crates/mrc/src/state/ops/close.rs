@@ -41,7 +41,7 @@ pub(super) fn report(change: &mut Change<'_, '_>, report: &Report) -> Result<Ans
 
 /// Takes over what was written under the current epoch. What was written under an older one may have
 /// been cut since: only the columns know.
-fn believe(inode: &mut Inode, report: &WriteReport) {
+pub(super) fn believe(inode: &mut Inode, report: &WriteReport) {
     if report.file_epoch == inode.file_epoch {
         *inode = inode.with_report(report);
         inode.change += 1;

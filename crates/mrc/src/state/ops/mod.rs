@@ -1,10 +1,12 @@
 //! One file per request: refuse first, then change.
 
+mod append;
 mod close;
 mod default_layout;
 mod delete;
 mod entry;
 mod link;
+mod lock;
 mod mknod;
 mod open;
 mod purge;
@@ -26,7 +28,7 @@ use super::command::{Action, Answer};
 
 pub(super) use entry::check_name;
 pub(super) use read::moves as moves_atime;
-pub(super) use xattr::{check_read as check_xattr_read, is_visible};
+pub(super) use xattr::{list as list_xattrs, read as read_xattr};
 
 /// Symbolic links to longer targets are refused, as Linux does.
 pub const TARGET_MAX: usize = 4095;
@@ -43,7 +45,8 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::Unlink(unlink) => unlink::unlink(change, &unlink),
         Action::Rmdir(unlink) => unlink::rmdir(change, &unlink),
         Action::Rename(rename) => rename::rename(change, &rename),
-        Action::SetAttr(set) => set_attr::set_attr(change, &set),
+        Action::SetAttr(set) => set_attr::set_attr(change, &set, None),
+        Action::GiveSetIds(give) => set_attr::set_attr(change, &give.set, Some(give.epoch)),
         Action::SetXattr(set) => xattr::set(change, &set),
         Action::RemoveXattr(remove) => xattr::remove(change, &remove),
         Action::SetDefaultLayout(set) => default_layout::set(change, set),
@@ -51,11 +54,14 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::Open(open) => open::open(change, open),
         Action::Close(close) => close::close(change, &close),
         Action::Report(report) => close::report(change, &report),
+        Action::BeginAppend(append) => append::begin(change, append),
+        Action::EndAppend(append) => append::end(change, &append),
         Action::Read(touch) => read::read(change, touch),
         Action::Settle(settle) => settle::settle(change, &settle),
         Action::BeginDelete(inos) => delete::begin(change, &inos),
         Action::FinishDelete(inos) => delete::finish(change, &inos),
         Action::PurgeVolume => purge::purge(change),
+        Action::Lock(lock) => lock::lock(change, lock),
         Action::Nothing
         | Action::Reserve(_)
         | Action::CreateVolume(_)

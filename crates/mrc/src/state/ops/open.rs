@@ -3,7 +3,7 @@
 use xtfs_core::access::{self, Wanted};
 use xtfs_core::{Error, FileEpoch, Result};
 
-use super::mknod::file_mode;
+use super::mknod::{file_mode, inherit};
 use super::set_attr::{check_resizable, resized};
 use crate::state::change::Change;
 use crate::state::command::{Answer, Create, Open, OpenMode, Opened, Resize};
@@ -21,10 +21,12 @@ pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answ
         let Create { open, layout, epoch, .. } = create;
         return self::open(change, Open { ino: entry.ino, open, layout, epoch });
     }
+    check_purpose(create.open)?;
     change.check_may_add(&directory)?;
     change.check_unused(create.ino)?;
     let mut inode = change.new_inode(create.ino, FileKind::File, &directory);
-    inode.mode = file_mode(change, &inode, create.mode, create.umask);
+    let mode = file_mode(change, &inode, create.mode);
+    inherit(&directory, &mut inode, mode, create.umask);
     // Whoever makes a file may do with this handle what they asked for, whatever its mode says.
     admit(change, &inode, create.open, create.layout.as_ref())?;
     change.add(&directory, &create.name, inode.clone())?;
@@ -33,20 +35,33 @@ pub(super) fn create(change: &mut Change<'_, '_>, create: Create) -> Result<Answ
 
 pub(super) fn open(change: &mut Change<'_, '_>, open: Open) -> Result<Answer> {
     let Open { ino, open, layout, epoch } = open;
+    check_purpose(open)?;
     let mut inode = change.rows().inode(ino)?;
     match inode.kind {
         FileKind::Directory if open.write || open.truncate => return Err(Error::IsADirectory),
         FileKind::Symlink => return Err(Error::Invalid("a symbolic link is not opened".into())),
         _ => {}
     }
-    let wanted =
-        Wanted { read: open.read, write: open.write || open.truncate, execute: open.execute };
+    // As Linux does: a program that is executed need not be readable.
+    let wanted = Wanted {
+        read: open.read && !open.execute,
+        write: open.write || open.truncate,
+        execute: open.execute,
+    };
     access::check(&change.caller, inode.guarded(), wanted)?;
     admit(change, &inode, open, layout.as_ref())?;
     if open.truncate && inode.kind == FileKind::File {
         empty(change, &mut inode, epoch)?;
     }
     hold(change, inode, open, layout, false)
+}
+
+/// Any capability lets its holder read, so one must have been asked for.
+fn check_purpose(open: OpenMode) -> Result<()> {
+    if open.read || open.write || open.execute {
+        return Ok(());
+    }
+    Err(Error::Invalid("an open neither to read nor to write nor to execute".into()))
 }
 
 /// R6, for O_TRUNC.
@@ -57,7 +72,7 @@ fn empty(change: &mut Change<'_, '_>, inode: &mut Inode, epoch: Option<FileEpoch
     let pending = resized(change, resize, inode, pending);
     change.put_pending(inode.ino, pending)?;
     if !change.caller.is_root() {
-        inode.mode = access::without_set_ids(inode.mode);
+        inode.mode = access::without_set_ids(&change.caller, inode.gid, inode.mode);
     }
     change.touch(inode);
     change.put_inode(inode)

@@ -74,7 +74,12 @@ fn let_go(change: &mut Change<'_, '_>, ino: Ino, end: EndSession) -> Result<()> 
     change.reap(&inode)
 }
 
-fn fence(change: &mut Change<'_, '_>, inode: &mut Inode, epoch: FileEpoch) -> Result<()> {
+/// R4: from here on `epoch` is the file's, and it is settled before anybody opens it for writing.
+pub(super) fn fence(
+    change: &mut Change<'_, '_>,
+    inode: &mut Inode,
+    epoch: FileEpoch,
+) -> Result<()> {
     // While a cut has not reached all columns, a higher epoch would cut those that it has reached again.
     let cutting = inode.floor != Floor::NONE;
     if !cutting {

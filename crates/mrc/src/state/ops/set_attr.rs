@@ -1,23 +1,41 @@
 //! chmod, chown, utimes, truncate.
 
-use xtfs_core::access::{self, MODE_MASK, SGID, Wanted};
+use xtfs_core::access::{self, Identity, MODE_MASK, SGID, Wanted};
 use xtfs_core::{Error, FILE_SIZE_MAX, FileEpoch, Floor, Result};
 
 use crate::state::change::Change;
 use crate::state::command::{Answer, Resize, SetAttr, SetTime};
 use crate::state::inode::{FileKind, Inode, Pending};
 
-pub(super) fn set_attr(change: &mut Change<'_, '_>, set: &SetAttr) -> Result<Answer> {
+/// `epoch`: with which writers are told of set-ids (R12).
+pub(super) fn set_attr(
+    change: &mut Change<'_, '_>,
+    set: &SetAttr,
+    epoch: Option<FileEpoch>,
+) -> Result<Answer> {
     let mut inode = change.rows().inode(set.ino)?;
-    let pending = change.rows().pending(set.ino)?;
+    let mut pending = change.rows().pending(set.ino)?;
+    check_purpose(set)?;
     check_mode_and_owner(change, set, &inode)?;
     check_times(change, set, &inode)?;
+    if set.kill_set_ids {
+        check_kill(change, set, &inode)?;
+    }
     if let Some(resize) = set.size {
         check_resize(change, set, resize, &inode, pending)?;
     }
+    let told = check_tell(change, set, epoch, &inode)?;
     set_mode_and_owner(change, set, &mut inode);
     if let Some(resize) = set.size {
-        let pending = resized(change, resize, &mut inode, pending);
+        pending = resized(change, resize, &mut inode, pending);
+    }
+    if let Some(epoch) = told {
+        inode.file_epoch = raised(inode.file_epoch, epoch);
+        // Reports under the new epoch do not say what was written under the old one.
+        inode.dirty = true;
+        pending.seal = true;
+    }
+    if set.size.is_some() || told.is_some() {
         change.put_pending(set.ino, pending)?;
     }
     set_times(change, set, &mut inode);
@@ -26,9 +44,61 @@ pub(super) fn set_attr(change: &mut Change<'_, '_>, set: &SetAttr) -> Result<Ans
     Ok(Answer::Inode(Box::new(inode)))
 }
 
+fn check_purpose(set: &SetAttr) -> Result<()> {
+    let SetAttr { mode, uid, gid, size, atime, mtime, kill_set_ids, .. } = set;
+    let owner = uid.is_some() || gid.is_some();
+    let times = atime.is_some() || mtime.is_some();
+    if mode.is_some() || owner || size.is_some() || times || *kill_set_ids {
+        return Ok(());
+    }
+    Err(Error::Invalid("a change of attributes that changes none".into()))
+}
+
+/// For whoever writes the file.
+fn check_kill(change: &Change<'_, '_>, set: &SetAttr, inode: &Inode) -> Result<()> {
+    if inode.kind != FileKind::File {
+        return Err(Error::Invalid("only a file is written".into()));
+    }
+    if holds_for_writing(change, set)? {
+        return Ok(());
+    }
+    access::check_owner(&change.caller, inode.guarded())
+        .or_else(|_| access::check(&change.caller, inode.guarded(), Wanted::WRITE))
+}
+
+fn holds_for_writing(change: &Change<'_, '_>, set: &SetAttr) -> Result<bool> {
+    match change.session {
+        Some(session) if set.by_handle => Ok(change.rows().opens(set.ino, session)?.write > 0),
+        _ => Ok(false),
+    }
+}
+
+/// R12: the epoch to take, if somebody who holds the file open for writing has to learn of set-ids.
+fn check_tell(
+    change: &Change<'_, '_>,
+    set: &SetAttr,
+    epoch: Option<FileEpoch>,
+    inode: &Inode,
+) -> Result<Option<FileEpoch>> {
+    if !inode.gains_set_ids(set.mode) || !change.rows().is_written(inode.ino)? {
+        return Ok(None);
+    }
+    if epoch.is_none() {
+        return Err(Error::Unavailable("the file is being written, its writers must know".into()));
+    }
+    // With a higher epoch, columns that have met the cut would be cut again.
+    if inode.floor != Floor::NONE {
+        return Err(Error::Unavailable("a cut has not reached all columns".into()));
+    }
+    Ok(epoch)
+}
+
 fn check_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &Inode) -> Result<()> {
     let guarded = inode.guarded();
     if set.mode.is_some() {
+        if inode.kind == FileKind::Symlink {
+            return Err(Error::NotSupported("the mode of a symbolic link".into()));
+        }
         access::check_owner(&change.caller, guarded)?;
     }
     if set.uid.is_some() || set.gid.is_some() {
@@ -69,11 +139,7 @@ fn check_resize(
     if resize.size > FILE_SIZE_MAX {
         return Err(Error::FileTooLarge);
     }
-    let holds = match change.session {
-        Some(session) => change.rows().opens(set.ino, session)?.write > 0,
-        None => false,
-    };
-    if !(set.by_handle && holds) {
+    if !holds_for_writing(change, set)? {
         access::check(&change.caller, inode.guarded(), Wanted::WRITE)?;
     }
     check_resizable(resize, inode, pending)
@@ -97,18 +163,24 @@ pub(super) fn check_resizable(resize: Resize, inode: &Inode, pending: Pending) -
 fn set_mode_and_owner(change: &Change<'_, '_>, set: &SetAttr, inode: &mut Inode) {
     let chowned = set.uid.is_some() || set.gid.is_some();
     let is_root = change.caller.is_root();
+    let gid_before = inode.gid;
     inode.uid = set.uid.unwrap_or(inode.uid);
     inode.gid = set.gid.unwrap_or(inode.gid);
     if let Some(mode) = set.mode {
-        let is_member = is_root || change.caller.in_group(inode.gid);
-        inode.mode = mode & MODE_MASK & if is_member { !0 } else { !SGID };
+        inode.mode = chmod(&change.caller, inode.gid, mode);
     }
     // Also if the mode came along: nobody gives a set-id program away.
     let given = chowned && !inode.is_directory() && (set.mode.is_none() || !is_root);
     let cut = set.size.is_some() && !is_root;
     if given || cut || set.kill_set_ids {
-        inode.mode = access::without_set_ids(inode.mode);
+        inode.mode = access::without_set_ids(&change.caller, gid_before, inode.mode);
     }
+}
+
+/// Nobody makes a program that runs as a group that they are not in. With an ACL the group bits are its mask.
+pub(super) fn chmod(caller: &Identity, gid: u32, mode: u32) -> u32 {
+    let is_member = caller.is_root() || caller.in_group(gid);
+    mode & MODE_MASK & if is_member { !0 } else { !SGID }
 }
 
 /// R6: with data there, all columns must learn of it. A column that is silent learns of it later.

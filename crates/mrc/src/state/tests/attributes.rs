@@ -61,6 +61,29 @@ fn a_write_by_another_clears_set_ids() {
 }
 
 #[test]
+fn only_who_may_write_a_file_strips_it() {
+    let mut world = World::new();
+    let file = world.mknod_of(Ino::ROOT, "f", FileKind::File, 0o755).unwrap();
+    world.set(SetAttr { mode: Some(0o4755), ..set_of(file) }).unwrap();
+    let kill = |ino| SetAttr { kill_set_ids: true, ..set_of(ino) };
+    let by_handle = |ino| SetAttr { by_handle: true, ..kill(ino) };
+    world.as_user(1, 1, |world| {
+        refused(world.set(kill(file)), &Error::AccessDenied);
+        refused(world.set(by_handle(file)), &Error::AccessDenied);
+        refused(world.set(set_of(file)), &Error::Invalid(String::new()));
+        let dir = world.mkdir(Ino::ROOT, "d").unwrap();
+        refused(world.set(kill(dir)), &Error::Invalid(String::new()));
+    });
+    assert_eq!(world.inode(file).mode, 0o4755);
+    world.open(file, WRITE).unwrap();
+    world.as_user(1, 1, |world| world.set(by_handle(file)).unwrap());
+    assert_eq!(world.inode(file).mode, 0o755, "the session holds it open for writing");
+    let link = world.symlink(Ino::ROOT, "l", "t").unwrap();
+    let chmod = SetAttr { mode: Some(0o600), ..set_of(link) };
+    refused(world.set(chmod), &Error::NotSupported(String::new()));
+}
+
+#[test]
 fn who_may_write_sets_now_and_the_owner_sets_any_time() {
     let mut world = World::new();
     let file = world.mknod(Ino::ROOT, "f").unwrap();
@@ -110,7 +133,7 @@ fn a_squashed_root_owns_and_may_nothing() {
     setting(&mut world, Setting::RootSquash(true));
     refused(world.mknod(own, "f"), &Error::AccessDenied);
     refused(world.lookup(own, "f"), &Error::AccessDenied);
-    refused(world.vol().read_dir(&Identity::ROOT, own, 0, 9, false), &Error::AccessDenied);
+    refused(world.vol().read_dir(Some(&Identity::ROOT), own, 0, 9, false), &Error::AccessDenied);
     let file = world.mknod(Ino::ROOT, "f").unwrap();
     let inode = world.inode(file);
     assert_eq!((inode.uid, inode.gid), (65534, 65534));

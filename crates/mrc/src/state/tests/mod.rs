@@ -1,8 +1,11 @@
 //! The state machine over a store in memory. A test's name is the rule that it holds up.
 
+mod acls;
+mod append;
 mod attributes;
 mod golden;
 mod listing;
+mod locks;
 mod model;
 mod namespace;
 mod numbers;

@@ -280,7 +280,8 @@ fn agree(world: &World, tree: &Tree) -> Result<(), TestCaseError> {
             continue;
         };
         prop_assert_eq!(inode.parent, node.parent);
-        let page = world.vol().read_dir(&Identity::ROOT, inode.ino, 0, usize::MAX, false).unwrap();
+        let page =
+            world.vol().read_dir(Some(&Identity::ROOT), inode.ino, 0, usize::MAX, false).unwrap();
         let listed: BTreeMap<String, Ino> = page
             .entries
             .into_iter()

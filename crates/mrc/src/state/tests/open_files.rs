@@ -75,6 +75,68 @@ fn who_makes_a_file_may_write_it_whatever_its_mode() {
 }
 
 #[test]
+fn a_program_is_executed_by_x_alone_and_an_open_has_a_purpose() {
+    let mut world = World::new();
+    let file = world.mknod_of(Ino::ROOT, "f", FileKind::File, 0o711).unwrap();
+    world.as_user(1, 1, |world| {
+        world.open(file, OpenMode { execute: true, ..READ }).unwrap();
+        refused(world.open(file, READ), &Error::AccessDenied);
+        let nothing = OpenMode::default();
+        let cut = OpenMode { truncate: true, ..nothing };
+        for open in [nothing, cut] {
+            refused(world.open(file, open), &Error::Invalid(String::new()));
+            refused(world.create(Ino::ROOT, "new", 0o666, open), &Error::Invalid(String::new()));
+        }
+    });
+}
+
+#[test]
+fn r12_who_writes_a_file_that_gets_set_ids_learns_of_it_by_the_epoch() {
+    let mut world = World::new();
+    let file = world.writing("f");
+    let chmod = |mode| SetAttr { mode: Some(mode), ..set_of(file) };
+    world.set(chmod(0o666)).unwrap();
+    assert!(!world.vol().must_tell_writers(file, Some(0o666)).unwrap());
+    assert!(world.vol().must_tell_writers(file, Some(0o4666)).unwrap());
+    refused(world.set(chmod(0o4666)), &Error::Unavailable(String::new()));
+    let before = world.inode(file);
+    let epoch = FileEpoch(world.take());
+    let give = Action::GiveSetIds(GiveSetIds { set: chmod(0o4666), epoch });
+    world.run(give.clone()).unwrap();
+    let after = world.inode(file);
+    assert!(after.mode == 0o4666 && after.file_epoch > before.file_epoch);
+    assert_eq!(after.floor, Floor::NONE, "nothing is cut");
+    assert!(world.vol().pending(file).unwrap().seal);
+    assert!(world.settle(file, true, Some(700)));
+    // A report under the new epoch does not say how far was written under the old one.
+    let report = world.report(file, 100);
+    world.close(file, true, Some(report)).unwrap();
+    assert!(world.vol().pending(file).unwrap().settle);
+    assert!(world.settle(file, true, Some(700)));
+    assert_eq!(world.inode(file).size, 700);
+    // Nobody writes it any more.
+    world.set(chmod(0o666)).unwrap();
+    world.set(chmod(0o6666)).unwrap();
+    assert_eq!(world.inode(file).file_epoch, after.file_epoch);
+}
+
+#[test]
+fn r12_an_epoch_for_set_ids_waits_for_a_cut() {
+    let mut world = World::new();
+    let file = world.written("f", 700);
+    world.open(file, WRITE).unwrap();
+    world.truncate(file, 5).unwrap();
+    let give = |world: &mut World| {
+        let set = SetAttr { mode: Some(0o4666), ..set_of(file) };
+        let epoch = FileEpoch(world.take());
+        world.run(Action::GiveSetIds(GiveSetIds { set, epoch }))
+    };
+    refused(give(&mut world), &Error::Unavailable(String::new()));
+    assert!(world.settle(file, true, Some(5)));
+    give(&mut world).unwrap();
+}
+
+#[test]
 fn r2_while_somebody_writes_the_columns_are_believed() {
     let mut world = World::new();
     let file = world.writing("f");
@@ -417,7 +479,7 @@ fn r8_a_file_without_data_needs_no_worker() {
     world.rmdir(Ino::ROOT, "d").unwrap();
     assert_eq!(world.inode(dir).nlink, 0);
     refused(world.mknod(dir, "x"), &Error::NotFound);
-    let page = world.vol().read_dir(&Identity::ROOT, dir, 0, 9, false).unwrap();
+    let page = world.vol().read_dir(Some(&Identity::ROOT), dir, 0, 9, false).unwrap();
     assert!(page.entries.is_empty() && page.end);
     for ino in [file, dir] {
         world.close(ino, false, None).unwrap();

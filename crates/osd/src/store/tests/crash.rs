@@ -126,7 +126,9 @@ impl Run {
                 self.unstable(start..end);
             }
             Step::Punch { offset, length } => {
-                store.punch(self.id, fence, offset, length, Timestamp(2)).unwrap();
+                let range = xtfs_core::ByteRange::new(offset, length).unwrap();
+                let keep = crate::store::Length::Keep;
+                store.punch(self.id, fence, range, keep, Timestamp(2)).unwrap();
                 let (start, end) = (offset as usize, (offset + length) as usize);
                 let end = end.min(self.model.len());
                 if let Some(hole) = self.model.get_mut(start..end) {

@@ -1,7 +1,9 @@
 //! The store against a vector of bytes.
 
 use proptest::prelude::*;
-use xtfs_core::Timestamp;
+use xtfs_core::{ByteRange, Timestamp};
+
+use crate::store::Length;
 
 use super::*;
 
@@ -9,7 +11,8 @@ use super::*;
 enum Step {
     Write { offset: u64, length: usize, fill: u8 },
     Zeros { offset: u64, length: usize },
-    Punch { offset: u64, length: u64 },
+    Punch { offset: u64, length: u64, grow: bool },
+    Allocate { offset: u64, length: u64, grow: bool },
     Cut { floor: u64 },
     Sync,
     SyncAll,
@@ -28,7 +31,12 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (at.clone(), length.clone(), 1..=255u8)
             .prop_map(|(offset, length, fill)| Step::Write { offset, length, fill }),
         1 => (at.clone(), length.clone()).prop_map(|(offset, length)| Step::Zeros { offset, length }),
-        2 => (at.clone(), length).prop_map(|(offset, length)| Step::Punch { offset, length: length as u64 }),
+        2 => (at.clone(), length.clone(), any::<bool>()).prop_map(
+            |(offset, length, grow)| Step::Punch { offset, length: length as u64, grow }
+        ),
+        2 => (at.clone(), length, any::<bool>()).prop_map(
+            |(offset, length, grow)| Step::Allocate { offset, length: length as u64, grow }
+        ),
         2 => at.prop_map(|floor| Step::Cut { floor }),
         1 => Just(Step::Sync),
         1 => Just(Step::SyncAll),
@@ -40,6 +48,10 @@ fn step() -> impl Strategy<Value = Step> {
 /// Bytes that differ from block to block.
 pub(super) fn pattern(offset: u64, length: usize, fill: u8) -> Vec<u8> {
     (offset..).take(length).map(|at| fill.wrapping_add((at / 7) as u8) | 1).collect()
+}
+
+fn kept(grow: bool) -> Length {
+    if grow { Length::Grow } else { Length::Keep }
 }
 
 struct Run {
@@ -58,13 +70,24 @@ impl Run {
                 self.written(offset, &pattern(offset, length, fill));
             }
             Step::Zeros { offset, length } => self.written(offset, &vec![0; length]),
-            Step::Punch { offset, length } => {
-                let state = store.punch(self.id, fence, offset, length, Timestamp(2)).unwrap();
-                assert_eq!(state.length, self.model.len() as u64);
+            Step::Punch { offset, length, grow } => {
+                let range = ByteRange::new(offset, length).unwrap();
+                let state = store.punch(self.id, fence, range, kept(grow), Timestamp(2)).unwrap();
                 let end = (offset + length).min(self.model.len() as u64) as usize;
                 if let Some(hole) = self.model.get_mut(offset as usize..end) {
                     hole.fill(0);
                 }
+                self.grown(range, grow);
+                assert_eq!(state.length, self.model.len() as u64);
+            }
+            Step::Allocate { offset, length, grow } => {
+                let range = ByteRange::new(offset, length).unwrap();
+                let state =
+                    store.allocate(self.id, fence, range, kept(grow), Timestamp(2)).unwrap();
+                self.grown(range, grow);
+                assert_eq!(state.length, self.model.len() as u64);
+                let end = range.end().min(state.length);
+                assert!(state.allocated >= end.saturating_sub(offset));
             }
             Step::Cut { floor } => {
                 self.epoch += 1;
@@ -93,7 +116,30 @@ impl Run {
         assert_eq!(state.length, self.model.len() as u64);
     }
 
+    fn grown(&mut self, range: ByteRange, grow: bool) {
+        if grow && !range.is_empty() {
+            self.model.resize(self.model.len().max(range.end() as usize), 0);
+        }
+    }
+
+    /// What is outside of extents is zeros, and they come in order.
+    fn check_extents(&self) {
+        let fence = fence(self.epoch, None);
+        let mut at = 0;
+        loop {
+            let (_, found) = self.target.store.next_data(self.id, fence, at).unwrap();
+            let hole_end = found.as_ref().map_or(self.model.len(), |found| found.start as usize);
+            assert!(hole_end as u64 >= at);
+            assert!(self.model[at as usize..hole_end].iter().all(|&byte| byte == 0));
+            let Some(found) = found else { return };
+            assert!(found.end > found.start && found.end.is_multiple_of(4096));
+            assert!(found.end <= (self.model.len() as u64).next_multiple_of(4096));
+            at = found.end.min(self.model.len() as u64);
+        }
+    }
+
     fn check(&self) {
+        self.check_extents();
         let store = &self.target.store;
         let fence = fence(self.epoch, None);
         let length = (self.model.len() as u32).next_multiple_of(4096) + 4096;

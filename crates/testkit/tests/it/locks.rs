@@ -1,0 +1,420 @@
+//! Locks over two mounts: fcntl, those of open file descriptions, flock.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use xtfs_testkit::campaign::counters::{Plan, run};
+use xtfs_testkit::{Cluster, Mount, eventually, fuse_or_skip, program};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A process that has the file open and does as it is told.
+struct Locker {
+    child: Child,
+    orders: ChildStdin,
+    answers: Receiver<String>,
+}
+
+impl Locker {
+    fn start(path: &Path) -> Self {
+        let mut command = Command::new(program("xtfs-locker"));
+        command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let orders = child.stdin.take().unwrap();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        let (tell, answers) = channel();
+        std::thread::spawn(move || {
+            for line in output.lines().map_while(Result::ok) {
+                if tell.send(line).is_err() {
+                    return;
+                }
+            }
+        });
+        Locker { child, orders, answers }
+    }
+
+    fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").unwrap();
+    }
+
+    #[track_caller]
+    fn answer(&self) -> String {
+        self.answers.recv_timeout(PATIENCE).unwrap()
+    }
+
+    #[track_caller]
+    fn ask(&mut self, order: &str) -> String {
+        self.order(order);
+        self.answer()
+    }
+
+    #[track_caller]
+    fn expect(&mut self, order: &str, answer: &str) {
+        assert_eq!(self.ask(order), answer, "{order}");
+    }
+
+    fn kill9(mut self) -> Duration {
+        let start = Instant::now();
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        start.elapsed()
+    }
+
+    fn state(&self) -> Option<char> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        stat.rsplit(") ").next()?.chars().next()
+    }
+
+    /// Waits until the process sleeps in the kernel, asking for a lock.
+    fn wait_until_it_waits(&self) {
+        self.wait_until_so_many_wait(1);
+    }
+
+    /// The same of its threads.
+    fn wait_until_so_many_wait(&self, count: usize) {
+        let waits = |task: fs::DirEntry| {
+            let syscall = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+            let number = syscall.split(' ').next().and_then(|it| it.parse::<i64>().ok());
+            number.is_some_and(|it| [libc::SYS_fcntl, libc::SYS_flock].contains(&it))
+        };
+        eventually("it waits", || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
+            tasks.filter_map(Result::ok).filter_map(|task| waits(task).then_some(())).count()
+                >= count
+        });
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Locker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct World {
+    mounts: [Mount; 2],
+    cluster: Cluster,
+}
+
+impl World {
+    fn new() -> World {
+        World::with(&[])
+    }
+
+    /// `args` of the first mount.
+    fn with(args: &[&str]) -> World {
+        let cluster = Cluster::start(1);
+        cluster.mkfs("v", &[]);
+        let mounts = [cluster.mount_with("v", args), cluster.mount("v")];
+        fs::write(mounts[0].join("f"), b"0").unwrap();
+        World { mounts, cluster }
+    }
+
+    /// One on each mount; they have opened the file.
+    fn lockers(&self) -> [Locker; 2] {
+        self.mounts.each_ref().map(|mount| {
+            let mut locker = Locker::start(&mount.join("f"));
+            locker.expect("fcntl try unlock 0 0", "ok");
+            locker
+        })
+    }
+}
+
+const LOCKED: &str = "errno 11";
+
+#[test]
+fn no_increment_under_a_lock_is_lost() {
+    if fuse_or_skip() {
+        run(Plan { increments: 600, processes_per_mount: 2, kill_mrc: false });
+    }
+}
+
+#[test]
+fn no_increment_is_lost_when_the_mrc_is_killed() {
+    if fuse_or_skip() {
+        run(Plan { increments: 300, processes_per_mount: 1, kill_mrc: true });
+    }
+}
+
+#[test]
+fn locks_of_one_mount_hold_on_the_other() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    for kind in ["fcntl", "ofd", "flock"] {
+        a.expect(&format!("{kind} try shared 0 0"), "ok");
+        b.expect(&format!("{kind} try shared 0 0"), "ok");
+        b.expect(&format!("{kind} try exclusive 0 0"), LOCKED);
+        a.expect(&format!("{kind} try unlock 0 0"), "ok");
+        b.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        a.order(&format!("{kind} wait exclusive 0 0"));
+        a.wait_until_it_waits();
+        b.expect(&format!("{kind} try unlock 0 0"), "ok");
+        assert_eq!(a.answer(), "ok");
+        // fuser hides which kind it is.
+        b.expect("flock try exclusive 0 0", LOCKED);
+        b.expect("fcntl try exclusive 0 0", LOCKED);
+        a.expect(&format!("{kind} try unlock 0 0"), "ok");
+    }
+    a.expect("fcntl try exclusive 10 5", "ok");
+    b.expect("fcntl try exclusive 0 10", "ok");
+    b.expect("fcntl try exclusive 15 0", "ok");
+    b.expect("fcntl test 12 1", "held 10 5 0");
+    let pid = b.child.id();
+    let mut c = Locker::start(&world.mounts[1].join("f"));
+    c.expect("fcntl test 0 1", &format!("held 0 10 {pid}"));
+    a.expect("fcntl try unlock 12 1", "ok");
+    b.expect("fcntl try exclusive 12 1", "ok");
+    b.expect("fcntl test 10 1", "held 10 2 0");
+}
+
+#[test]
+fn closing_and_dying_give_locks_back_by_their_own_rules() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    // Any close of the file drops what fcntl has locked, and nothing else.
+    a.expect("fcntl try exclusive 0 0", "ok");
+    a.expect("reopen", "ok");
+    b.expect("fcntl try exclusive 0 0", "ok");
+    b.expect("fcntl try unlock 0 0", "ok");
+    for kind in ["ofd", "flock"] {
+        a.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        a.expect("reopen", "ok");
+        b.expect("fcntl try exclusive 0 0", LOCKED);
+        a.expect(&format!("{kind} try unlock 0 0"), "ok");
+    }
+    for kind in ["fcntl", "ofd", "flock"] {
+        let mut holder = Locker::start(&world.mounts[0].join("f"));
+        holder.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        b.order("fcntl wait exclusive 0 0");
+        b.wait_until_it_waits();
+        holder.kill9();
+        assert_eq!(b.answer(), "ok", "{kind}");
+        b.expect("fcntl try unlock 0 0", "ok");
+    }
+}
+
+#[test]
+fn a_deadlock_is_refused() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    a.expect("fcntl try exclusive 0 1", "ok");
+    b.expect("fcntl try exclusive 1 1", "ok");
+    a.order("fcntl wait exclusive 1 1");
+    a.wait_until_it_waits();
+    // The other's wait may be on its way still; then it is the one that is refused.
+    b.order("fcntl wait exclusive 0 1");
+    let deadlock = format!("errno {}", libc::EDEADLK);
+    let mut refused = 0;
+    eventually("one is refused", || {
+        for it in [&a, &b] {
+            if let Ok(answer) = it.answers.try_recv() {
+                assert_eq!(answer, deadlock);
+                refused += 1;
+            }
+        }
+        refused > 0
+    });
+}
+
+#[test]
+fn a_deadlock_over_two_files_is_refused() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    fs::write(world.mounts[0].join("g"), b"0").unwrap();
+    let other = |mount: usize| format!("use {}", world.mounts[mount].join("g").display());
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.expect(&other(1), "ok");
+    b.expect("fcntl try exclusive 0 0", "ok");
+    a.expect(&other(0), "ok");
+    b.expect(&format!("use {}", world.mounts[1].join("f").display()), "ok");
+    a.order("fcntl wait exclusive 0 0");
+    a.wait_until_it_waits();
+    b.order("fcntl wait exclusive 0 0");
+    let deadlock = format!("errno {}", libc::EDEADLK);
+    let mut refused = 0;
+    eventually("one is refused", || {
+        for it in [&a, &b] {
+            if let Ok(answer) = it.answers.try_recv() {
+                assert_eq!(answer, deadlock);
+                refused += 1;
+            }
+        }
+        refused > 0
+    });
+}
+
+#[test]
+fn a_signal_ends_the_wait_of_the_thread_that_takes_it_alone() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    b.expect("handle", "ok");
+    for kind in ["fcntl", "ofd", "flock"] {
+        a.expect("fcntl try exclusive 0 0", "ok");
+        b.order(&format!("both {kind} 0 0"));
+        b.wait_until_so_many_wait(2);
+        b.signal(rustix::process::Signal::USR1);
+        assert_eq!(b.answer(), format!("first errno {}", libc::EINTR), "{kind}");
+        a.expect("fcntl try unlock 0 0", "ok");
+        assert_eq!(b.answer(), "second ok", "{kind}");
+        b.expect(&format!("{kind} try unlock 0 0"), "ok");
+    }
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.order("both fcntl 0 0");
+    b.wait_until_so_many_wait(2);
+    b.kill9();
+    a.expect("fcntl try unlock 0 0", "ok");
+    a.expect("fcntl try exclusive 0 0", "ok");
+}
+
+/// The killed one's attempt is on its way to an MRC that does not answer; what comes of it is given back.
+#[test]
+fn a_killed_waiter_goes_while_the_mrc_is_away_and_leaves_nothing() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let [mut a, mut b] = world.lockers();
+    for it in [&mut a, &mut b] {
+        it.expect("fcntl try exclusive 0 0", "ok");
+        it.expect("fcntl try unlock 0 0", "ok");
+    }
+    world.cluster.mrc.kill9();
+    b.order("fcntl wait exclusive 0 0");
+    b.wait_until_it_waits();
+    // It has timeo, 30 seconds, for its attempt.
+    let took = b.kill9();
+    assert!(took < Duration::from_secs(25), "{took:?}");
+    world.cluster.mrc.restart();
+    eventually("nothing is left", || a.ask("fcntl try exclusive 0 0") == "ok");
+}
+
+#[test]
+fn what_could_not_be_given_back_is_given_back_later() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::with(&["-o", "timeo=2"]);
+    for kind in ["fcntl", "ofd", "flock"] {
+        let [mut a, mut b] = world.lockers();
+        a.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        world.cluster.mrc.kill9();
+        // For fcntl its end waits until giving back is given up.
+        a.kill9();
+        world.cluster.mrc.restart();
+        b.expect("fcntl wait exclusive 0 0", "ok");
+    }
+}
+
+/// Somebody else may have the lock by then.
+#[test]
+fn nothing_is_written_under_a_lock_when_the_session_may_have_expired() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::with(&["-o", "timeo=2"]);
+    let [mut a, _b] = world.lockers();
+    a.expect("fcntl try exclusive 0 0", "ok");
+    world.cluster.mrc.kill9();
+    a.expect("write 1", "ok");
+    let lost = format!("errno {}", libc::EIO);
+    eventually("it is not renewed", || a.ask("write 2") == lost);
+    world.cluster.mrc.restart();
+    eventually("it is renewed, as the MRC gives all sessions their time anew", || {
+        a.ask("write 3") == "ok"
+    });
+}
+
+#[test]
+fn a_killed_waiter_goes_at_once_and_a_signal_ends_a_wait() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    for kind in ["fcntl", "ofd", "flock"] {
+        let [mut a, mut b] = world.lockers();
+        a.expect("fcntl try exclusive 0 0", "ok");
+        b.order(&format!("{kind} wait exclusive 0 0"));
+        b.wait_until_it_waits();
+        assert!(b.state().is_some());
+        let took = b.kill9();
+        assert!(took < PATIENCE, "{took:?}");
+        a.expect("fcntl try unlock 0 0", "ok");
+        // And it left nothing behind.
+        let mut c = Locker::start(&world.mounts[0].join("f"));
+        c.expect("fcntl try exclusive 0 0", "ok");
+    }
+}
+
+#[test]
+fn a_killed_mount_gives_its_locks_back_when_its_session_expires() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.order("fcntl wait exclusive 0 0");
+    b.wait_until_it_waits();
+    kill_mount(&world.mounts[0]);
+    assert_eq!(b.answer(), "ok");
+    drop(a);
+}
+
+/// The process that serves a mount, as the kernel kills it for want of memory.
+fn kill_mount(mount: &Mount) {
+    let point = mount.path().to_str().unwrap().to_owned();
+    let serves = |pid: &str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let words: Vec<_> = line.split(|byte| *byte == 0).collect();
+        words[0].ends_with(b"mount.xtfs") && words.contains(&point.as_bytes())
+    };
+    let pids = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let pid = pids.filter_map(|entry| entry.file_name().into_string().ok()).find(|pid| serves(pid));
+    let pid = rustix::process::Pid::from_raw(pid.unwrap().parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[test]
+fn locks_outlive_a_killed_mrc() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let [mut a, mut b] = world.lockers();
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.order("fcntl wait exclusive 0 0");
+    b.wait_until_it_waits();
+    world.cluster.mrc.kill9();
+    world.cluster.mrc.restart();
+    let mut c = Locker::start(&world.mounts[1].join("f"));
+    c.expect("flock try exclusive 0 0", LOCKED);
+    a.expect("write 7", "ok");
+    a.expect("fcntl try unlock 0 0", "ok");
+    assert_eq!(b.answer(), "ok");
+    assert_eq!(fs::read(world.mounts[1].join("f")).unwrap(), b"7");
+}
