@@ -11,12 +11,14 @@ use xtfs_core::{ClientId, Error, Ino, Result};
 use xtfs_rpc::VolumeRecord;
 
 use crate::attributes::FileKind;
+use crate::cache::Cache;
 use crate::cluster::Cluster;
 use crate::file_state::FileTable;
 use crate::mount::{CLOSING_MAX, Mount};
 use crate::mrc::{ITSELF, Mrc};
 use crate::osds::Osds;
 use crate::owed;
+use crate::recalls::Forgetting;
 use crate::retry::Retry;
 use crate::session;
 use crate::spec::{MountSpec, Options};
@@ -63,6 +65,8 @@ impl Client {
             mrc,
             files,
             syncer: Syncer::default(),
+            cache: Cache::default(),
+            forgetting: Forgetting::default(),
             lock_owners: AtomicU64::new(0),
             turns: AtomicU64::new(0),
             timeo: options.timeo,
@@ -72,7 +76,7 @@ impl Client {
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
-        mount.tasks.spawn(session::keep_alive(mount.mrc.clone(), mount.stop.clone()));
+        mount.tasks.spawn(session::keep_alive(mount.clone()));
         mount.tasks.spawn(owed::keep_paid(mount.mrc.clone(), mount.stop.clone()));
         let syncing = mount.clone();
         let stop = mount.stop.clone();

@@ -154,6 +154,9 @@ impl OpenFile {
             Ok(columns) => {
                 self.state.report.lock().add(end, mtime, columns);
                 self.report.lock().add(end, mtime, columns);
+                let allocated = columns.iter().map(|written| (written.column, written.allocated));
+                let times = (mtime, self.mount.mrc.now());
+                self.mount.cache.wrote(self.ino(), end, times, allocated);
             }
             Err(_) => self.report_doubt(),
         }
@@ -163,6 +166,7 @@ impl OpenFile {
     pub(crate) fn report_doubt(&self) {
         self.state.report.lock().doubt();
         self.report.lock().doubt();
+        self.mount.cache.forget(&[self.ino()]);
     }
 
     pub(crate) fn mount(&self) -> &Arc<Mount> {

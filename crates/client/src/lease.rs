@@ -49,6 +49,12 @@ impl Lease {
         held.0 == session && Moment::now() < held.1
     }
 
+    /// How much longer the session lasts for sure.
+    pub(crate) fn left(&self, session: SessionId) -> Duration {
+        let held = *self.until.borrow();
+        if held.0 == session { held.1.0.saturating_sub(Moment::now().0) } else { Duration::ZERO }
+    }
+
     /// Returns when it is known that the session is still there.
     pub(crate) async fn wait(&self, session: SessionId, deadline: Instant) -> Result<()> {
         if self.holds(session) {

@@ -14,10 +14,12 @@ use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
+use crate::cache::{Cache, described};
 use crate::file_state::{FileState, FileTable, Rights};
 use crate::method;
 use crate::mrc::{ITSELF, Mrc};
 use crate::osds::Osds;
+use crate::recalls::Forgetting;
 use crate::retry::Retry;
 use crate::syncer::Syncer;
 
@@ -30,6 +32,9 @@ pub(crate) struct Mount {
     pub(crate) osds: Osds,
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
+    pub(crate) cache: Cache,
+    /// The kernel's side of what is kept.
+    pub(crate) forgetting: Forgetting,
     /// The last owner of locks that got a number.
     pub(crate) lock_owners: AtomicU64,
     /// Numbers of turns to append.
@@ -116,7 +121,7 @@ impl Mount {
         Ok(if granted { file.last_rights() } else { None })
     }
 
-    /// `file`: what this mount knows of the inode, if it has it open.
+    /// From what is kept, or the MRC. `file`: what this mount knows of the inode, if it has it open.
     pub(crate) async fn getattr(
         &self,
         caller: &Caller,
@@ -124,11 +129,17 @@ impl Mount {
         file: Option<&FileState>,
         deadline: Instant,
     ) -> Result<Attributes> {
+        if let Some(kept) = self.kept(|table| table.attributes_of(ino)) {
+            return Ok(kept);
+        }
+        let asked = self.asked();
         let report = file.and_then(|file| file.report.lock().to_wire());
         let request =
             v1::GetAttrRequest { header: None, volume: self.mrc.volume.0, ino: ino.0, report };
-        let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline);
-        required(reply.await?.attributes)
+        let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
+        let attributes = required(reply.attributes.clone())?;
+        self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
+        Ok(attributes)
     }
 
     /// The file's size, as the MRC settles it.

@@ -7,26 +7,29 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
-use xtfs_core::{Error, Result};
+use xtfs_core::{Error, Result, SessionId};
 use xtfs_proto::v1::{SessionDown, SessionUp};
 use xtfs_rpc::status_error;
 
 use crate::lease::Moment;
-use crate::mrc::Mrc;
+use crate::mount::Mount;
 use crate::retry::{Retry, pause};
 
 /// How long a lost session is tried to be replaced before it is tried anew.
 const REOPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs until `stop`.
-pub(crate) async fn keep_alive(mrc: Arc<Mrc>, stop: CancellationToken) {
+/// Messages to the MRC that wait; beyond it answers to recalls wait, and a renewal is left out.
+const UP_QUEUE: usize = 1024;
+
+/// Runs until the mount stops.
+pub(crate) async fn keep_alive(mount: Arc<Mount>) {
+    let (mrc, stop) = (&mount.mrc, &mount.stop);
     let mut failures = 0;
     loop {
         let mut answered = false;
         let ended = tokio::select! {
             () = stop.cancelled() => return,
-            ended = renew(&mrc, &mut answered) => ended,
+            ended = renew(&mount, &mut answered) => ended,
         };
         if answered {
             failures = 0;
@@ -47,16 +50,19 @@ pub(crate) async fn keep_alive(mrc: Arc<Mrc>, stop: CancellationToken) {
 }
 
 /// One stream, until it fails.
-async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
+async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
+    let mrc = &mount.mrc;
     let session = mrc.session();
     let (mut service, header) = mrc.service_for_stream()?;
-    let (up, queued) = mpsc::channel(2);
-    let mut announced = mrc.recovered_term();
+    let (up, queued) = mpsc::channel(UP_QUEUE);
+    let mut announced = recovered_term(mount);
     let first = SessionUp {
         header: Some(header),
         sequence: 0,
         lowest_unanswered: mrc.lowest_unanswered().0,
         recovered_term: announced,
+        takes_leases: true,
+        recalled: Vec::new(),
     };
     let mut sent = VecDeque::from([(0, Instant::now(), Moment::now())]);
     up.try_send(first).expect("the queue is new and empty");
@@ -81,12 +87,12 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
                 }
                 sequence += 1;
                 let lowest_unanswered = mrc.lowest_unanswered().0;
-                announced = mrc.recovered_term();
+                announced = recovered_term(mount);
                 let renewal = SessionUp {
-                    header: None,
                     sequence,
                     lowest_unanswered,
                     recovered_term: announced,
+                    ..SessionUp::default()
                 };
                 sent.push_back((sequence, Instant::now(), Moment::now()));
                 // A full queue means that the MRC takes nothing; `patience` ends that.
@@ -96,18 +102,30 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
                 let message = message.map_err(|status| status_error(&status))?;
                 let message = message.ok_or_else(|| Error::Unavailable("it ended".into()))?;
                 (heard, *answered) = (Instant::now(), true);
+                if !message.recalls.is_empty() {
+                    // Not waited for: renewals go on. There are no more of them than leases.
+                    let (kept, up) = (mount.clone(), up.clone());
+                    let carried_out = async move {
+                        kept.carry_out(&message.recalls).await;
+                        let recalled = message.recalls;
+                        // If the stream is gone they come again on the next one.
+                        let _ = up.send(SessionUp { recalled, ..SessionUp::default() }).await;
+                    };
+                    mount.tasks.spawn(carried_out);
+                    continue;
+                }
                 let asked = sent.iter().find(|(sequence, ..)| *sequence == message.sequence);
                 if let (Some((_, _, sent)), false) = (asked, message.lost) {
                     mrc.renewed(session, *sent);
                 }
                 let round_trip = asked.map(|(_, sent, _)| sent.elapsed());
                 sent.retain(|(sequence, ..)| *sequence > message.sequence);
-                take(mrc, session, &message, round_trip).await?;
+                take(mount, session, &message, round_trip).await?;
                 if message.lost {
                     return Ok(());
                 }
                 // Others wait to know that nothing of ours is missing.
-                if mrc.recovered_term() != announced {
+                if recovered_term(mount) != announced {
                     tick.reset_immediately();
                 }
             }
@@ -115,15 +133,24 @@ async fn renew(mrc: &Mrc, answered: &mut bool) -> Result<()> {
     }
 }
 
+/// The newest term of the MRC's log of which nothing older is missing there or relied on here.
+fn recovered_term(mount: &Mount) -> u64 {
+    let recovered = mount.mrc.recovered_term();
+    let (_, leases_of) = mount.cache.of();
+    if leases_of == recovered { recovered } else { 0 }
+}
+
 async fn take(
-    mrc: &Mrc,
-    session: xtfs_core::SessionId,
+    mount: &Mount,
+    session: SessionId,
     message: &SessionDown,
     round_trip: Option<Duration>,
 ) -> Result<()> {
+    let mrc = &mount.mrc;
     if message.lost {
         return mrc.renew_session(session, &mut Retry::new(REOPEN_TIMEOUT)).await;
     }
     mrc.observe(message.log.as_ref(), round_trip.unwrap_or(mrc.renew_interval()));
+    mount.enter(session, message.log.map_or(0, |log| log.term)).await;
     mrc.recover(mrc.deadline()).await
 }

@@ -13,10 +13,12 @@ use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, SetAttr, required};
+use crate::cache::described;
 use crate::file::OpenFile;
 use crate::file_state::FileState;
 use crate::method;
 use crate::mount::Mount;
+use crate::recalls::Forget;
 
 #[derive(Debug, Default)]
 pub(crate) struct SetIds {
@@ -122,8 +124,13 @@ impl Mount {
             let report = file.report.lock().to_wire();
             let wire = set.to_wire(self.mrc.volume.0, file.ino);
             let request = v1::SetAttrRequest { report, ..wire };
+            let change = self.change_of([file.ino]);
             let reply = self.mrc.change_until::<method::SetAttr>(&caller, request, deadline);
-            let attributes = required(reply.await?.attributes)?;
+            let (change, reply) = change.checked(reply.await)?;
+            let attributes = required(reply.attributes.clone())?;
+            let inode = (file.ino, described(reply.attributes, reply.lease));
+            change.done(reply.log.as_ref(), Some(inode), reply.known, |_| {});
+            self.forgetting.tell(vec![file.ino], Forget::Attributes).await;
             file.set_ids.saw(&attributes);
             file.set_ids.stripped(writer, attributes.change);
         }

@@ -4,17 +4,23 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use xtfs_core::access::{SGID, SUID};
+use xtfs_core::access::{SGID, SUID, Wanted};
 use xtfs_core::{Error, Ino, NAME_MAX, Result, StripeLayout};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, DirectoryPage, FileKind, SetAttr, Statfs, required};
+use crate::cache::{Name, Table, described, known};
 use crate::file::{OpenFile, OpenFlags};
+use crate::kept::{bare, gone, leads};
 use crate::layout::Where;
-use crate::method;
+use crate::method::{self, Method};
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
+use crate::recalls::OnForget;
+
+/// Entries that are asked for at once if they can be kept: most directories are whole then.
+const KEPT_ENTRIES: u32 = 2048;
 
 /// Every call is made for a caller, whose permissions the MRC checks. Each ends within
 /// `Options::timeo`, or shortly after it.
@@ -53,6 +59,15 @@ impl Volume {
         Volume { mount, root, read_only }
     }
 
+    pub(crate) fn mount(&self) -> &Mount {
+        &self.mount
+    }
+
+    /// Whom to tell of inodes that must not be kept any more, before the MRC hears that they are not. It may block.
+    pub fn on_forget(&self, tell: OnForget) {
+        self.mount.forgetting.tell_to(tell);
+    }
+
     /// What is mounted: the volume's root, or the subdirectory.
     pub fn root(&self) -> Ino {
         self.root
@@ -64,13 +79,28 @@ impl Volume {
     }
 
     pub async fn lookup(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<Attributes> {
+        let name = checked(name)?;
+        if let Some(kept) = self.kept_lookup(caller, parent, &name) {
+            return kept;
+        }
         let request = v1::LookupRequest {
             header: None,
             volume: self.id(),
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
         };
-        required(self.mount.mrc.ask::<method::Lookup>(caller, request).await?.attributes)
+        let asked = self.mount.asked();
+        let mut reply = self.mount.mrc.ask::<method::Lookup>(caller, request).await?;
+        let (log, cache) = (reply.log.as_ref(), &self.mount.cache);
+        let directory = reply.known.pop().and_then(known);
+        let Some(wire) = reply.attributes else {
+            cache.learn_name(asked, log, directory, name, Name::Absent);
+            return Err(Error::NotFound);
+        };
+        let attributes = required(Some(wire.clone()))?;
+        cache.learn_name(asked, log, directory, name, Name::Leads(attributes.ino));
+        cache.learn(asked, log, described(Some(wire), reply.lease));
+        Ok(attributes)
     }
 
     pub async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
@@ -92,9 +122,7 @@ impl Volume {
         let report = file.as_ref().and_then(|file| file.report.lock().to_wire());
         let request = v1::SetAttrRequest { report, ..set.to_wire(self.id(), ino) };
         let Some(size) = set.size else {
-            return required(
-                self.mount.mrc.change::<method::SetAttr>(caller, request).await?.attributes,
-            );
+            return self.change_inode::<method::SetAttr>(caller, request, [ino], deadline).await;
         };
         // No write of ours may be on its way: it would be refused as one of an older epoch, and
         // be sent again with the new one, beyond the new end.
@@ -106,8 +134,8 @@ impl Volume {
             ),
             None => None,
         };
-        let reply =
-            self.mount.mrc.change_until::<method::SetAttr>(caller, request, deadline).await?;
+        let attributes =
+            self.change_inode::<method::SetAttr>(caller, request, [ino], deadline).await?;
         if let Some(file) = &file
             && let Some(old) = file.last_rights()
         {
@@ -116,7 +144,71 @@ impl Volume {
             let epoch = renewed.ok().flatten().map(|rights| rights.grant.file_epoch);
             self.mount.syncer.cut(&old.layout, self.mount.mrc.volume, size, epoch);
         }
-        required(reply.attributes)
+        Ok(attributes)
+    }
+
+    /// A change that answers with an inode, of what is kept of these.
+    async fn change_inode<M>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        inos: impl IntoIterator<Item = Ino>,
+        deadline: Instant,
+    ) -> Result<Attributes>
+    where
+        M: Method<Reply = v1::InodeReply>,
+    {
+        let change = self.mount.change_of(inos);
+        let reply = self.mount.mrc.change_until::<M>(caller, request, deadline).await;
+        let (change, reply) = change.checked(reply)?;
+        let attributes = required(reply.attributes.clone())?;
+        let inode = (attributes.ino, described(reply.attributes, reply.lease));
+        change.done(reply.log.as_ref(), Some(inode), reply.known, |_| {});
+        Ok(attributes)
+    }
+
+    /// The same of one that puts a name into a directory.
+    async fn make<M>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        (parent, name): (Ino, Bytes),
+    ) -> Result<Attributes>
+    where
+        M: Method<Reply = v1::InodeReply>,
+    {
+        let change = self.mount.change_of([parent]);
+        let reply = self.mount.mrc.change::<M>(caller, request).await;
+        let (change, reply) = change.checked(reply)?;
+        let attributes = required(reply.attributes.clone())?;
+        let inode = (attributes.ino, described(reply.attributes, reply.lease));
+        let fresh = attributes.kind == FileKind::Directory;
+        let ino = attributes.ino;
+        change.done(reply.log.as_ref(), Some(inode), reply.known, |table| {
+            leads(parent, name, ino)(table);
+            if fresh {
+                table.is_empty(ino);
+            }
+        });
+        Ok(attributes)
+    }
+
+    /// A change of what is kept of these inodes, which answers with nothing else.
+    async fn change_done<M>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        inos: impl IntoIterator<Item = Ino>,
+        then: impl FnOnce(&mut Table),
+    ) -> Result<()>
+    where
+        M: Method<Reply = v1::DoneReply>,
+    {
+        let change = self.mount.change_of(inos);
+        let reply = self.mount.mrc.change::<M>(caller, request).await;
+        let (change, reply) = change.checked(reply)?;
+        change.done(reply.log.as_ref(), None, reply.known, then);
+        Ok(())
     }
 
     pub async fn mknod(
@@ -129,17 +221,18 @@ impl Volume {
         rdev: u32,
     ) -> Result<Attributes> {
         self.writable()?;
+        let name = checked(name)?;
         let request = v1::MknodRequest {
             header: None,
             volume: self.id(),
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
             kind: kind.to_wire().into(),
             mode: node.mode,
             umask: node.umask,
             rdev,
         };
-        required(self.mount.mrc.change::<method::Mknod>(caller, request).await?.attributes)
+        self.make::<method::Mknod>(caller, request, (parent, name)).await
     }
 
     pub async fn mkdir(
@@ -150,15 +243,16 @@ impl Volume {
         node: CreateNode,
     ) -> Result<Attributes> {
         self.writable()?;
+        let name = checked(name)?;
         let request = v1::MkdirRequest {
             header: None,
             volume: self.id(),
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
             mode: node.mode,
             umask: node.umask,
         };
-        required(self.mount.mrc.change::<method::Mkdir>(caller, request).await?.attributes)
+        self.make::<method::Mkdir>(caller, request, (parent, name)).await
     }
 
     pub async fn symlink(
@@ -169,19 +263,26 @@ impl Volume {
         target: &[u8],
     ) -> Result<Attributes> {
         self.writable()?;
+        let name = checked(name)?;
         let request = v1::SymlinkRequest {
             header: None,
             volume: self.id(),
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
             target: Bytes::copy_from_slice(target),
         };
-        required(self.mount.mrc.change::<method::Symlink>(caller, request).await?.attributes)
+        self.make::<method::Symlink>(caller, request, (parent, name)).await
     }
 
     pub async fn readlink(&self, caller: &Caller, ino: Ino) -> Result<Bytes> {
+        if let Some(kept) = self.mount.kept(|table| table.target(ino)) {
+            return Ok(kept);
+        }
         let request = self.inode(ino);
-        Ok(self.mount.mrc.ask::<method::Readlink>(caller, request).await?.target)
+        let target = self.mount.mrc.ask::<method::Readlink>(caller, request).await?.target;
+        // It never changes: an inode's number is not used again.
+        self.mount.kept(|table| Some(table.learn_target(ino, target.clone())));
+        Ok(target)
     }
 
     pub async fn link(
@@ -192,24 +293,42 @@ impl Volume {
         name: &[u8],
     ) -> Result<Attributes> {
         self.writable()?;
+        let name = checked(name)?;
         let request = v1::LinkRequest {
             header: None,
             volume: self.id(),
             ino: ino.0,
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
         };
-        required(self.mount.mrc.change::<method::Link>(caller, request).await?.attributes)
+        self.make::<method::Link>(caller, request, (parent, name)).await
     }
 
     pub async fn unlink(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
         let request = self.entry(parent, name)?;
-        self.mount.mrc.change::<method::Unlink>(caller, request).await.map(|_| ())
+        self.remove::<method::Unlink>(caller, parent, request).await
     }
 
     pub async fn rmdir(&self, caller: &Caller, parent: Ino, name: &[u8]) -> Result<()> {
         let request = self.entry(parent, name)?;
-        self.mount.mrc.change::<method::Rmdir>(caller, request).await.map(|_| ())
+        self.remove::<method::Rmdir>(caller, parent, request).await
+    }
+
+    async fn remove<M>(
+        &self,
+        caller: &Caller,
+        parent: Ino,
+        request: v1::UnlinkRequest,
+    ) -> Result<()>
+    where
+        M: Method<Request = v1::UnlinkRequest, Reply = v1::DoneReply>,
+    {
+        let name = request.name.clone();
+        let child = self.kept_child(parent, &name);
+        self.change_done::<M>(caller, request, [parent].into_iter().chain(child), |table| {
+            gone(parent, name)(table);
+        })
+        .await
     }
 
     /// Over an existing file the new one's data is synced first, so that a power cut leaves one of
@@ -235,7 +354,29 @@ impl Volume {
         if !flags.no_replace && !self.mount.syncer.is_empty() {
             self.sync_before_rename(caller, from, to).await?;
         }
-        self.mount.mrc.change::<method::Rename>(caller, request).await.map(|_| ())
+        let moved = self.kept_child(from.0, from.1);
+        let replaced = self.kept_child(to.0, to.1);
+        let inos = [Some(from.0), Some(to.0), moved, replaced];
+        let (old, new) = (request.name.clone(), request.new_name.clone());
+        self.change_done::<method::Rename>(caller, request, inos.into_iter().flatten(), |table| {
+            // Two names of one inode both stay.
+            if flags.exchange || moved.is_none() || moved == replaced {
+                table.forget_name(from.0, &old);
+                table.forget_name(to.0, &new);
+            } else if let Some(moved) = moved {
+                gone(from.0, old)(table);
+                leads(to.0, new, moved)(table);
+            }
+        })
+        .await
+    }
+
+    /// What a name leads to as far as it is kept.
+    fn kept_child(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
+        self.mount.kept(|table| match table.look_up(parent, name)? {
+            Name::Leads(ino) => Some(ino),
+            Name::Absent => None,
+        })
     }
 
     async fn sync_before_rename(
@@ -267,16 +408,35 @@ impl Volume {
         limit: u32,
         plus: bool,
     ) -> Result<DirectoryPage> {
+        if let Some(kept) = (!plus).then(|| self.mount.kept_page(ino, after)).flatten() {
+            return Ok(kept);
+        }
+        // Attributes come along if they can be kept: who lists a directory looks at what is in it.
+        let keeps = self.mount.kept(|table| table.kept(ino).map(drop)).is_some();
         let request = v1::ReadDirRequest {
             header: None,
             volume: self.id(),
             ino: ino.0,
             after,
-            limit,
-            plus,
+            limit: if keeps { limit.max(KEPT_ENTRIES) } else { limit },
+            plus: plus || keeps,
             by_handle: true,
         };
-        self.mount.mrc.ask::<method::ReadDir>(caller, request).await?.try_into()
+        let asked = self.mount.asked();
+        let mut reply = self.mount.mrc.ask::<method::ReadDir>(caller, request).await?;
+        let directory = reply.directory.take().and_then(known);
+        let log = reply.log.take();
+        let inodes: Vec<_> = reply
+            .entries
+            .iter_mut()
+            .filter_map(|entry| described(entry.attributes.clone(), entry.lease.take()))
+            .collect();
+        let page = DirectoryPage::try_from(reply)?;
+        let bare: Vec<_> = page.entries.iter().map(bare).collect();
+        let whole = after == 0 && page.end;
+        self.mount.cache.learn_page(asked, log.as_ref(), directory, (page.parent, &bare), whole);
+        self.mount.cache.learn(asked, log.as_ref(), inodes);
+        Ok(page)
     }
 
     pub async fn statfs(&self, caller: &Caller) -> Result<Statfs> {
@@ -286,6 +446,10 @@ impl Volume {
 
     /// `mask` of R_OK, W_OK, X_OK.
     pub async fn access(&self, caller: &Caller, ino: Ino, mask: u32) -> Result<()> {
+        let wanted = Wanted::from_mask(mask);
+        if let Some(judged) = self.mount.kept(|table| table.judge(caller, ino, wanted)) {
+            return judged;
+        }
         let request = v1::AccessRequest { header: None, volume: self.id(), ino: ino.0, mask };
         self.mount.mrc.ask::<method::Access>(caller, request).await.map(|_| ())
     }
@@ -297,7 +461,14 @@ impl Volume {
             ino: ino.0,
             name: Bytes::copy_from_slice(name),
         };
-        Ok(self.mount.mrc.ask::<method::GetXattr>(caller, request).await?.value)
+        if let Some(kept) = self.kept_xattr(caller, ino, name) {
+            return kept;
+        }
+        let under = self.mount.kept(|table| table.under(ino));
+        let reply = self.mount.mrc.ask::<method::GetXattr>(caller, request).await;
+        let value = reply.map(|reply| reply.value);
+        self.learn_xattr(caller, ino, under, name, &value);
+        value
     }
 
     pub async fn setxattr(
@@ -318,12 +489,21 @@ impl Volume {
             create: mode == XattrMode::Create,
             replace: mode == XattrMode::Replace,
         };
-        self.mount.mrc.change::<method::SetXattr>(caller, request).await.map(|_| ())
+        self.change_done::<method::SetXattr>(caller, request, [ino], |_| {}).await
     }
 
     pub async fn listxattr(&self, caller: &Caller, ino: Ino) -> Result<Vec<Bytes>> {
+        if let Some(kept) = self.kept_xattr_names(caller, ino) {
+            return Ok(kept.to_vec());
+        }
+        let under = self.mount.kept(|table| table.under(ino));
         let request = self.inode(ino);
-        Ok(self.mount.mrc.ask::<method::ListXattr>(caller, request).await?.names)
+        let names = self.mount.mrc.ask::<method::ListXattr>(caller, request).await?.names;
+        if let (0, Some(under)) = (caller.uid, under) {
+            let kept: Arc<[Bytes]> = names.as_slice().into();
+            self.mount.kept(|table| Some(table.learn_xattr_names(ino, under, kept)));
+        }
+        Ok(names)
     }
 
     pub async fn removexattr(&self, caller: &Caller, ino: Ino, name: &[u8]) -> Result<()> {
@@ -334,7 +514,7 @@ impl Volume {
             ino: ino.0,
             name: Bytes::copy_from_slice(name),
         };
-        self.mount.mrc.change::<method::RemoveXattr>(caller, request).await.map(|_| ())
+        self.change_done::<method::RemoveXattr>(caller, request, [ino], |_| {}).await
     }
 
     /// Makes the file if need be and opens it.
@@ -347,11 +527,12 @@ impl Volume {
         flags: OpenFlags,
     ) -> Result<(Attributes, Arc<OpenFile>)> {
         self.writable()?;
+        let name = checked(name)?;
         let request = v1::CreateRequest {
             header: None,
             volume: self.id(),
             parent: parent.0,
-            name: checked(name)?,
+            name: name.clone(),
             mode: node.mode,
             umask: node.umask,
             exclusive: flags.exclusive,
@@ -360,7 +541,13 @@ impl Volume {
             truncate: flags.truncate,
         };
         let asked = Instant::now();
-        let reply = self.mount.mrc.change::<method::Create>(caller, request).await?;
+        let change = self.mount.change_of([parent]);
+        let reply = self.mount.mrc.change::<method::Create>(caller, request).await;
+        let (change, mut reply) = change.checked(reply)?;
+        let ino = required(reply.attributes.clone())?.ino;
+        let inode = (ino, described(reply.attributes.clone(), reply.lease.take()));
+        let known = std::mem::take(&mut reply.known);
+        change.done(reply.log.as_ref(), Some(inode), known, leads(parent, name, ino));
         OpenFile::new(&self.mount, reply, flags, asked)
     }
 
@@ -378,7 +565,11 @@ impl Volume {
             execute: flags.execute,
         };
         let asked = Instant::now();
-        let reply = self.mount.mrc.change::<method::Open>(caller, request).await?;
+        let change = self.mount.change_of([ino]);
+        let reply = self.mount.mrc.change::<method::Open>(caller, request).await;
+        let (change, mut reply) = change.checked(reply)?;
+        let inode = (ino, described(reply.attributes.clone(), reply.lease.take()));
+        change.done(reply.log.as_ref(), Some(inode), Vec::new(), |_| {});
         OpenFile::new(&self.mount, reply, flags, asked).map(|(_, file)| file)
     }
 
@@ -401,7 +592,10 @@ impl Volume {
             ino: ino.0,
             layout: Some(layout.into()),
         };
-        self.mount.mrc.change::<method::SetDefaultLayout>(caller, request).await.map(|_| ())
+        let deadline = self.mount.deadline();
+        self.change_inode::<method::SetDefaultLayout>(caller, request, [ino], deadline)
+            .await
+            .map(|_| ())
     }
 
     /// Path of an inode from the volume's root, one of them if it has several.

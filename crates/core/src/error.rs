@@ -117,6 +117,11 @@ pub enum ErrorClass {
 }
 
 impl Error {
+    /// Whether it is an answer: what was asked for has not been done and will not be.
+    pub fn is_decided(&self) -> bool {
+        self.class() == ErrorClass::Decided
+    }
+
     /// What the kernel is told once the client has stopped asking again.
     pub fn errno(&self) -> i32 {
         match self {

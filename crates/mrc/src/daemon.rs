@@ -21,7 +21,8 @@ use xtfs_rpc::{
 use crate::appenders::Appenders;
 use crate::config::Config;
 use crate::expiry::Clocks;
-use crate::mrc::{Asker, Mrc, Wake};
+use crate::leases::Leases;
+use crate::mrc::{Names, Asker, Mrc, Wake};
 use crate::osds::Osds;
 use crate::service::Service;
 use crate::sets::Sets;
@@ -204,6 +205,8 @@ async fn assemble(
         wake: Wake::default(),
         appenders: Appenders::default(),
         waiters: Waiters::default(),
+        leases: Leases::default(),
+        names: Names::default(),
         stop: CancellationToken::new(),
         tasks: TaskTracker::new(),
         data: data.path().to_owned(),
@@ -303,6 +306,7 @@ fn table(mrc: &Weak<Mrc>) -> Table {
             format!("term {}, index {}, durable {}", status.term, status.index, status.durable),
         ),
         row("sessions", counts.sessions.to_string()),
+        row("leases", mrc.leases.count().to_string()),
         row("open files", counts.open_files.to_string()),
         row("deletions that wait", counts.deletions.to_string()),
         row("settlements that wait", counts.settlements.to_string()),

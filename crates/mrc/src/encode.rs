@@ -1,12 +1,16 @@
 //! The state's types on the wire.
 
-use xtfs_core::{ColumnIndex, Error, FileEpoch, Result, StripeLayout, Timestamp};
+use xtfs_core::{
+    ColumnIndex, Error, FileEpoch, Ino, Result, StripeLayout, Timestamp, VolumeId,
+};
 use xtfs_proto::v1;
 
+use crate::leases::{Grant, Recall};
 use crate::state::command::WriteReport;
 use crate::state::inode::{Member, MemberState, ReplicaSet};
+use crate::state::view::Entry;
 use crate::state::volume::{Atime, Usage};
-use crate::state::{Attributes, FileKind, LockKind, Volume, VolumePolicy};
+use crate::state::{Attributes, FileKind, Inode, LockKind, Volume, VolumePolicy};
 
 pub(crate) fn attributes(seen: &Attributes) -> v1::Attributes {
     v1::Attributes {
@@ -26,6 +30,32 @@ pub(crate) fn attributes(seen: &Attributes) -> v1::Attributes {
         change: seen.change,
         rdev: seen.rdev,
         stripe_size: u32::try_from(seen.stripe_size).unwrap_or(u32::MAX),
+    }
+}
+
+/// A directory or file with what goes with it.
+pub(crate) fn known(seen: &Inode, lease: v1::Lease) -> v1::Known {
+    let attributes = Some(attributes(&seen.attributes()));
+    v1::Known { ino: seen.ino.0, attributes, lease: Some(lease) }
+}
+
+pub(crate) fn recall(recall: Recall) -> v1::Recall {
+    v1::Recall { ino: recall.object.1.0, grant: recall.up_to.0 }
+}
+
+pub(crate) fn recall_from(volume: VolumeId, recall: v1::Recall) -> Recall {
+    Recall { object: (volume, Ino(recall.ino)), up_to: Grant(recall.grant) }
+}
+
+/// Without what its inode is like.
+pub(crate) fn entry(entry: &Entry) -> v1::DirectoryEntry {
+    v1::DirectoryEntry {
+        name: entry.name.clone().into(),
+        ino: entry.ino.0,
+        kind: kind(entry.kind).into(),
+        cookie: entry.cookie,
+        attributes: None,
+        lease: None,
     }
 }
 

@@ -7,6 +7,7 @@ mod daemon;
 mod encode;
 pub mod expiry;
 pub mod extent;
+mod leases;
 mod machine;
 mod mrc;
 mod ops;

@@ -4,7 +4,9 @@ mod changes;
 mod directory;
 mod grants;
 mod health;
+mod names;
 mod numbers;
+mod promise;
 mod written;
 
 use std::path::PathBuf;
@@ -24,6 +26,7 @@ use xtfs_rpc::Directory;
 
 use crate::appenders::Appenders;
 use crate::expiry::Clocks;
+use crate::leases::Leases;
 use crate::osds::Osds;
 use crate::service::Call;
 use crate::sets::Sets;
@@ -32,6 +35,7 @@ use crate::time::ServiceTime;
 use crate::waiters::Waiters;
 
 pub(crate) use self::grants::columns;
+pub(crate) use self::names::Names;
 
 /// How long a capability is valid.
 pub const GRANT_EXPIRY: Duration = Duration::from_secs(60);
@@ -51,6 +55,8 @@ pub struct Mrc {
     pub(crate) wake: Wake,
     pub(crate) appenders: Appenders,
     pub(crate) waiters: Waiters,
+    pub(crate) leases: Leases,
+    pub(crate) names: Names,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
     pub(crate) data: PathBuf,

@@ -11,7 +11,8 @@ use xtfs_client::{Attributes, Statfs};
 
 use super::Shared;
 
-/// Nothing is kept that another client could change.
+/// For names and for what comes with them: the kernel drops names only under locks that a request may hold while it
+/// waits for other clients, and these for us. It asks again, and is answered from what is kept here.
 pub(super) const NOT_KEPT: Duration = Duration::ZERO;
 /// Blocks that statfs(2) counts in.
 const STATFS_BLOCK: u32 = 4096;
@@ -49,6 +50,16 @@ impl Answer<Attributes> for ReplyAttr {
     fn answer(self, shared: &Shared, result: Result<Attributes, Errno>) {
         match result {
             Ok(attributes) => self.attr(&NOT_KEPT, &shared.attr(&attributes)),
+            Err(errno) => self.error(errno),
+        }
+    }
+}
+
+/// Attributes, and for how long the kernel may keep them.
+impl Answer<(Attributes, Duration)> for ReplyAttr {
+    fn answer(self, shared: &Shared, result: Result<(Attributes, Duration), Errno>) {
+        match result {
+            Ok((attributes, kept_for)) => self.attr(&kept_for, &shared.attr(&attributes)),
             Err(errno) => self.error(errno),
         }
     }

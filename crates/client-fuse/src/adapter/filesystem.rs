@@ -65,7 +65,13 @@ impl Filesystem for Adapter {
     }
 
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        let (parent, name) = (self.ino(parent), copied(name));
+        let parent = self.ino(parent);
+        // The kernel has judged whether the directory may be searched, with what it was told of it under the same lease.
+        if let Some(kept) = self.shared.volume.kept_name(parent, name.as_bytes()) {
+            let kept = kept.map_err(|error| fuser::Errno::from_i32(error.errno()));
+            return reply.answer(&self.shared, kept);
+        }
+        let name = copied(name);
         self.serve(request, "lookup", reply, async move |shared: Arc<Shared>, caller| {
             shared.lookup(&caller, parent, &name).await
         });
@@ -79,8 +85,14 @@ impl Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let ino = self.ino(ino);
+        if let Some(kept) = self.shared.volume.kept_attributes(ino) {
+            return reply.answer(&self.shared, Ok(kept));
+        }
         self.serve(request, "getattr", reply, async move |shared: Arc<Shared>, caller| {
-            shared.getattr(&caller, ino).await
+            let attributes = shared.getattr(&caller, ino).await?;
+            // The kernel takes no attributes that it was told to drop since it asked.
+            let kept_for = shared.volume.kept_for(ino);
+            Ok((attributes, kept_for))
         });
     }
 
@@ -506,6 +518,12 @@ impl Filesystem for Adapter {
         reply: ReplyXattr,
     ) {
         let (ino, name) = (self.ino(ino), copied(name));
+        let kept = self.shared.volume.kept_system_xattr(ino, &name);
+        if let Some(kept) = kept {
+            let kept = kept.map(|value| Xattr { value, size_max: size });
+            let kept = kept.map_err(|error| fuser::Errno::from_i32(error.errno()));
+            return reply.answer(&self.shared, kept);
+        }
         self.serve(request, "getxattr", reply, async move |shared: Arc<Shared>, caller| {
             let value = shared.volume.getxattr(&caller, ino, &name).await?;
             Ok(Xattr { value, size_max: size })

@@ -68,6 +68,8 @@ impl Shared {
         // believes the end to be.
         if self.settings.direct_io || append {
             treat |= FopenFlags::FOPEN_DIRECT_IO | FopenFlags::FOPEN_PARALLEL_DIRECT_WRITES;
+        } else if self.volume.data_is_current(file.ino()) {
+            treat |= FopenFlags::FOPEN_KEEP_CACHE;
         }
         Opened { number: self.handles.add_file(file, flags.write), flags: treat }
     }

@@ -4,10 +4,11 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use fuser::{Config, InitFlags, KernelConfig, Session, SessionACL};
+use fuser::{Config, INodeNo, InitFlags, KernelConfig, Notifier, Session, SessionACL};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
-use xtfs_client::Volume;
+use xtfs_client::{Forget, Volume};
+use xtfs_core::Ino;
 
 use super::filesystem::Adapter;
 use super::{Judge, Settings, Shared};
@@ -20,8 +21,10 @@ const BACKGROUND_MAX: u16 = 64;
 const CLOSES_IN_FLIGHT_MAX: usize = 64;
 
 /// Wanted if the kernel offers it. Not here on purpose: WRITEBACK_CACHE, under which the kernel owns size and times and
-/// writes cannot be seen; DO_READDIRPLUS, which pays only when attributes may be kept a while; CACHE_SYMLINKS likewise.
-const WANTED: [InitFlags; 12] = [
+/// writes cannot be seen; DO_READDIRPLUS, which pays only when names may be kept a while.
+const WANTED: [InitFlags; 13] = [
+    // What a symbolic link says never changes.
+    InitFlags::FUSE_CACHE_SYMLINKS,
     // Under a default ACL the umask does not count: the MRC needs the mode without it.
     InitFlags::FUSE_DONT_MASK,
     // Else one stuck look-up stops all others in its directory.
@@ -63,6 +66,9 @@ pub(crate) fn serve(
     // Who may use the mount is the kernel's business: it has allow_other and user_id.
     let adapter = Adapter { shared: Arc::clone(&shared) };
     let session = Session::from_fd(adapter, device, SessionACL::All, config)?;
+    let notifier = session.notifier();
+    let told = Arc::clone(&shared);
+    shared.volume.on_forget(Arc::new(move |ino, what| told.forget(&notifier, ino, what)));
     let (end, ended) = oneshot::channel();
     std::thread::Builder::new().name("xtfs-session".into()).spawn(move || {
         // Nobody listens any more when the process is on its way out.
@@ -88,6 +94,22 @@ pub(super) fn agree(config: &mut KernelConfig, judge: Judge) {
         let _ = config.set_max_readahead(possible);
     }
     let _ = config.set_max_background(BACKGROUND_MAX);
+}
+
+impl Shared {
+    /// Has the kernel drop what it keeps of an inode. Attributes go without a lock; for pages it waits for reads and
+    /// writes of them under way, which need no other client.
+    fn forget(&self, notifier: &Notifier, ino: Ino, what: Forget) {
+        let offset = match what {
+            Forget::Attributes => -1,
+            Forget::All => 0,
+        };
+        let ino = INodeNo(self.swap_root(ino.0));
+        if let Err(error) = notifier.inval_inode(ino, offset, 0) {
+            // At the end of the mount there is nobody to tell.
+            tracing::debug!(%ino, %error, "the kernel was not told to forget");
+        }
+    }
 }
 
 impl Serving {

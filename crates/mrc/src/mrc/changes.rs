@@ -1,6 +1,6 @@
 //! Commands: a client's, and the service's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId, VolumeId};
 use xtfs_proto::v1;
@@ -14,6 +14,9 @@ use crate::state::{Action, Answer, Command, Inode};
 
 /// How long a change with an epoch waits for its columns before it is left to the worker (R6).
 const SEAL_WAIT_MAX: Duration = Duration::from_secs(3);
+
+/// How long a reader waits for others to forget the old atime before it stays.
+const TOUCH_WAIT_MAX: Duration = Duration::from_secs(1);
 
 impl Mrc {
     /// Carries out a command; a refusal of the state is an error here.
@@ -56,19 +59,41 @@ impl Mrc {
         action: Action,
     ) -> Result<v1::DoneReply> {
         let (_, log) = self.change(call, volume, action).await?;
-        Ok(v1::DoneReply { log: Some(log) })
+        Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
     }
 
-    /// A mutation that answers with the inode it made or changed.
+    /// A mutation of what the session may know of.
+    pub(crate) async fn change_known(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inos: &[Ino],
+        action: Action,
+    ) -> Result<v1::DoneReply> {
+        let _changing = self.exclude(call, volume, inos.iter().copied()).await?;
+        let done = self.change_done(call, volume, action).await?;
+        Ok(v1::DoneReply { known: self.known(call, volume, inos.iter().copied()), ..done })
+    }
+
+    /// A mutation that answers with the inode it made or changed, and changes `others` besides.
     pub(crate) async fn change_inode(
         &self,
         call: &Call,
         volume: VolumeId,
+        others: &[Ino],
         action: Action,
     ) -> Result<v1::InodeReply> {
         let (inode, log) = self.change_for_inode(call, volume, action).await?;
-        let seen = self.seen(call, volume, &inode).await?;
-        Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+        let mut reply = v1::InodeReply { log: Some(log), ..Default::default() };
+        match self.known_one(call, volume, inode.ino, None) {
+            Some(known) => (reply.attributes, reply.lease) = (known.attributes, known.lease),
+            None => {
+                let seen = self.seen(call, volume, &inode).await?;
+                reply.attributes = Some(encode::attributes(&seen.attributes()));
+            }
+        }
+        reply.known = self.known(call, volume, others.iter().copied());
+        Ok(reply)
     }
 
     pub(crate) async fn change_for_inode(
@@ -141,6 +166,7 @@ impl Mrc {
         let end = Action::EndSession(EndSession { session, epoch });
         let (_, log) = self.propose(Asker::SERVICE, VolumeId(0), end).await?;
         self.clocks.forget(session);
+        self.leases.forget(session);
         self.waiters.tell_all();
         self.appenders.tell_all();
         self.wake.settlement.notify_one();
@@ -148,9 +174,8 @@ impl Mrc {
         Ok(log)
     }
 
-    /// Moves the atime as the volume's policy says. Nobody waits for more than the log, and nothing
-    /// depends on it.
-    pub(crate) async fn touch(&self, volume: VolumeId, ino: Ino) {
+    /// Moves the atime as the volume's policy says. Nothing depends on it.
+    pub(crate) async fn touch(&self, call: &Call, volume: VolumeId, ino: Ino) {
         let now = self.time.now();
         let moves = self.view(|view| {
             let volume = view.volume(volume)?;
@@ -159,7 +184,13 @@ impl Mrc {
         if !matches!(moves, Ok(true)) {
             return;
         }
-        if let Err(err) = self.command(volume, Action::Read(Touch { ino })).await {
+        // A reader does not wait long for others.
+        let patient = Call { deadline: call.deadline.min(Instant::now() + TOUCH_WAIT_MAX), ..call.clone() };
+        let touched = async {
+            let _changing = self.exclude(&patient, volume, [ino]).await?;
+            self.command(volume, Action::Read(Touch { ino })).await
+        };
+        if let Err(err) = touched.await {
             tracing::debug!(%volume, %ino, %err, "the atime did not move");
         }
     }

@@ -9,7 +9,7 @@ use super::{Mrc, OSD_DEADLINE_MAX};
 use crate::extent::together;
 use crate::service::Call;
 use crate::state::command::{Settle, WriteReport};
-use crate::state::{Action, Answer, Attributes, Inode};
+use crate::state::{Action, Answer, Inode};
 
 impl Mrc {
     /// What applications see of an inode: of a file that is being written, from its columns (R2).
@@ -18,7 +18,7 @@ impl Mrc {
         call: &Call,
         volume: VolumeId,
         inode: &Inode,
-    ) -> Result<Attributes> {
+    ) -> Result<Inode> {
         let mut seen = self.seen_all(call, volume, &[inode]).await?;
         Ok(seen.pop().expect("one for each inode"))
     }
@@ -30,10 +30,10 @@ impl Mrc {
         volume: VolumeId,
         inode: &Inode,
         report: Option<&WriteReport>,
-    ) -> Result<Attributes> {
+    ) -> Result<Inode> {
         match report {
             Some(report) if inode.is_told_by(call.header.session, report) => {
-                Ok(inode.with_report(report).attributes())
+                Ok(inode.with_report(report))
             }
             _ => self.seen(call, volume, inode).await,
         }
@@ -45,23 +45,23 @@ impl Mrc {
         call: &Call,
         volume: VolumeId,
         inodes: &[&Inode],
-    ) -> Result<Vec<Attributes>> {
+    ) -> Result<Vec<Inode>> {
         let written = inodes.iter().filter(|inode| inode.writing);
         let mut wanted = Vec::new();
         for layout in written.filter_map(|inode| inode.layout.as_ref()) {
             wanted.extend(self.placed_columns(volume, layout)?);
         }
         if wanted.is_empty() {
-            return Ok(inodes.iter().map(|inode| inode.attributes()).collect());
+            return Ok(inodes.iter().map(|inode| (*inode).clone()).collect());
         }
         let answers = self.osds.stat(wanted, call.left().min(OSD_DEADLINE_MAX)).await?;
         let seen = |inode: &&Inode| match &inode.layout {
             Some(layout) if inode.writing => {
                 let columns = columns(volume, layout);
                 let own: Vec<_> = columns.filter_map(|id| answers.get(&id).copied()).collect();
-                inode.with_columns(&together(inode, layout, &own)).attributes()
+                inode.with_columns(&together(inode, layout, &own))
             }
-            _ => inode.attributes(),
+            _ => (*inode).clone(),
         };
         Ok(inodes.iter().map(seen).collect())
     }

@@ -41,7 +41,8 @@ pub(crate) async fn begin_append(
     };
     let now = mrc.inode(volume, ino)?;
     let seen = mrc.seen_by_writer(&call, volume, &now, report.as_ref()).await?;
-    Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+    let attributes = Some(encode::attributes(&seen.attributes()));
+    Ok(v1::InodeReply { log: Some(log), attributes, ..Default::default() })
 }
 
 async fn first_in_turn(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xtfs_core::access::{Identity, Wanted};
-use xtfs_core::{Ino, Result, Timestamp, VolumeId};
+use xtfs_core::{Error, Ino, Result, Timestamp, VolumeId};
 use xtfs_proto::v1;
 
 use crate::encode;
@@ -18,11 +18,32 @@ pub(crate) async fn lookup(
 ) -> Result<v1::InodeReply> {
     let log = mrc.barrier(&call).await?;
     let volume = VolumeId(request.volume);
+    let parent = Ino(request.parent);
     let caller = Identity::from(call.header.caller.clone());
-    let inode =
-        mrc.view(|view| view.volume(volume)?.lookup(&caller, Ino(request.parent), &request.name))?;
+    let promise = mrc.promise(&call, volume, parent);
+    let (directory, found, policy) = mrc.view(|view| {
+        let volume = view.volume(volume)?;
+        let (directory, found) = volume.find(&caller, parent, &request.name)?;
+        Ok((directory, found, volume.volume().policy))
+    })?;
+    let lease = promise.keep(&directory, &policy);
+    let known: Vec<_> = lease.map(|lease| encode::known(&directory, lease)).into_iter().collect();
+    let Some(ino) = found else {
+        // That there is none can be told only with what says how long that holds.
+        if known.is_empty() {
+            return Err(Error::NotFound);
+        }
+        return Ok(v1::InodeReply { log: Some(log), known, ..Default::default() });
+    };
+    let promise = mrc.promise(&call, volume, ino);
+    let (inode, policy) = mrc.look(volume, ino)?;
     let seen = mrc.seen(&call, volume, &inode).await?;
-    Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+    Ok(v1::InodeReply {
+        log: Some(log),
+        attributes: Some(encode::attributes(&seen.attributes())),
+        lease: promise.keep(&seen, &policy),
+        known,
+    })
 }
 
 pub(crate) async fn get_attr(
@@ -33,9 +54,16 @@ pub(crate) async fn get_attr(
     let log = mrc.barrier(&call).await?;
     let volume = VolumeId(request.volume);
     let report = request.report.map(encode::write_report).transpose()?;
-    let inode = mrc.inode(volume, Ino(request.ino))?;
+    let ino = Ino(request.ino);
+    let promise = mrc.promise(&call, volume, ino);
+    let (inode, policy) = mrc.look(volume, ino)?;
     let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
-    Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+    Ok(v1::InodeReply {
+        log: Some(log),
+        attributes: Some(encode::attributes(&seen.attributes())),
+        lease: promise.keep(&seen, &policy),
+        known: Vec::new(),
+    })
 }
 
 pub(crate) async fn access(
@@ -49,7 +77,7 @@ pub(crate) async fn access(
     mrc.view(|view| {
         view.volume(VolumeId(request.volume))?.access(&caller, Ino(request.ino), wanted)
     })?;
-    Ok(v1::DoneReply { log: Some(log) })
+    Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
 }
 
 /// What columns or writers must know of is sealed before it is answered (R6, R12).
@@ -72,12 +100,20 @@ pub(crate) async fn set_attr(
         columns_mtime: None,
     };
     let report = request.report.map(encode::write_report).transpose()?;
+    let _changing = mrc.exclude(&call, volume, [ino]).await?;
     if set.mtime.is_some() {
         set.columns_mtime = mrc.columns_mtime(&call, volume, ino, report.as_ref()).await?;
     }
     let (inode, log) = mrc.set_attr(&call, volume, set, request.size).await?;
-    let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
-    Ok(v1::InodeReply { log: Some(log), attributes: Some(encode::attributes(&seen)) })
+    let mut reply = v1::InodeReply { log: Some(log), ..Default::default() };
+    match mrc.known_one(&call, volume, ino, report.as_ref()) {
+        Some(known) => (reply.attributes, reply.lease) = (known.attributes, known.lease),
+        None => {
+            let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;
+            reply.attributes = Some(encode::attributes(&seen.attributes()));
+        }
+    }
+    Ok(reply)
 }
 
 fn time(to: Option<i64>, now: bool) -> Option<SetTime> {

@@ -1,5 +1,6 @@
 //! Names in directories: made, removed, moved, listed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use xtfs_core::access::Identity;
@@ -20,8 +21,11 @@ pub(crate) async fn mknod(
     call: Call,
     request: v1::MknodRequest,
 ) -> Result<v1::InodeReply> {
+    let (volume, parent) = (VolumeId(request.volume), Ino(request.parent));
+    let _name = mrc.names.hold(volume, (parent, &request.name)).await;
+    let _changing = mrc.exclude(&call, volume, [parent]).await?;
     let action = Action::Mknod(Mknod {
-        parent: Ino(request.parent),
+        parent,
         kind: encode::kind_from(request.kind())?,
         name: request.name.into(),
         mode: request.mode,
@@ -29,7 +33,7 @@ pub(crate) async fn mknod(
         rdev: request.rdev,
         ino: mrc.ino().await?,
     });
-    mrc.change_inode(&call, VolumeId(request.volume), action).await
+    mrc.change_inode(&call, volume, &[parent], action).await
 }
 
 pub(crate) async fn mkdir(
@@ -37,14 +41,17 @@ pub(crate) async fn mkdir(
     call: Call,
     request: v1::MkdirRequest,
 ) -> Result<v1::InodeReply> {
+    let (volume, parent) = (VolumeId(request.volume), Ino(request.parent));
+    let _name = mrc.names.hold(volume, (parent, &request.name)).await;
+    let _changing = mrc.exclude(&call, volume, [parent]).await?;
     let action = Action::Mkdir(Mkdir {
-        parent: Ino(request.parent),
+        parent,
         name: request.name.into(),
         mode: request.mode,
         umask: request.umask,
         ino: mrc.ino().await?,
     });
-    mrc.change_inode(&call, VolumeId(request.volume), action).await
+    mrc.change_inode(&call, volume, &[parent], action).await
 }
 
 pub(crate) async fn symlink(
@@ -52,13 +59,16 @@ pub(crate) async fn symlink(
     call: Call,
     request: v1::SymlinkRequest,
 ) -> Result<v1::InodeReply> {
+    let (volume, parent) = (VolumeId(request.volume), Ino(request.parent));
+    let _name = mrc.names.hold(volume, (parent, &request.name)).await;
+    let _changing = mrc.exclude(&call, volume, [parent]).await?;
     let action = Action::Symlink(Symlink {
-        parent: Ino(request.parent),
+        parent,
         name: request.name.into(),
         target: request.target.into(),
         ino: mrc.ino().await?,
     });
-    mrc.change_inode(&call, VolumeId(request.volume), action).await
+    mrc.change_inode(&call, volume, &[parent], action).await
 }
 
 pub(crate) async fn link(
@@ -66,12 +76,12 @@ pub(crate) async fn link(
     call: Call,
     request: v1::LinkRequest,
 ) -> Result<v1::InodeReply> {
-    let action = Action::Link(Link {
-        ino: Ino(request.ino),
-        parent: Ino(request.parent),
-        name: request.name.into(),
-    });
-    mrc.change_inode(&call, VolumeId(request.volume), action).await
+    let (volume, parent) = (VolumeId(request.volume), Ino(request.parent));
+    let ino = Ino(request.ino);
+    let _name = mrc.names.hold(volume, (parent, &request.name)).await;
+    let _changing = mrc.exclude(&call, volume, [parent, ino]).await?;
+    let action = Action::Link(Link { ino, parent, name: request.name.into() });
+    mrc.change_inode(&call, volume, &[parent], action).await
 }
 
 pub(crate) async fn unlink(
@@ -79,8 +89,7 @@ pub(crate) async fn unlink(
     call: Call,
     request: v1::UnlinkRequest,
 ) -> Result<v1::DoneReply> {
-    let unlink = Unlink { parent: Ino(request.parent), name: request.name.into() };
-    let done = mrc.change_done(&call, VolumeId(request.volume), Action::Unlink(unlink)).await;
+    let done = remove(&mrc, &call, request, Action::Unlink).await;
     mrc.wake.deletion.notify_one();
     done
 }
@@ -90,8 +99,22 @@ pub(crate) async fn rmdir(
     call: Call,
     request: v1::UnlinkRequest,
 ) -> Result<v1::DoneReply> {
-    let rmdir = Unlink { parent: Ino(request.parent), name: request.name.into() };
-    mrc.change_done(&call, VolumeId(request.volume), Action::Rmdir(rmdir)).await
+    remove(&mrc, &call, request, Action::Rmdir).await
+}
+
+async fn remove(
+    mrc: &Mrc,
+    call: &Call,
+    request: v1::UnlinkRequest,
+    action: fn(Unlink) -> Action,
+) -> Result<v1::DoneReply> {
+    let (volume, parent) = (VolumeId(request.volume), Ino(request.parent));
+    let name = request.name;
+    let _name = mrc.names.hold(volume, (parent, &name)).await;
+    let child = mrc.view(|view| view.volume(volume)?.child(parent, &name))?;
+    let touched: Vec<_> = [parent].into_iter().chain(child).collect();
+    let remove = action(Unlink { parent, name: name.to_vec() });
+    mrc.change_known(call, volume, &touched, remove).await
 }
 
 pub(crate) async fn rename(
@@ -107,14 +130,24 @@ pub(crate) async fn rename(
             return Err(Error::Invalid("no_replace and exchange exclude each other".into()));
         }
     };
+    let volume = VolumeId(request.volume);
+    let (from, to) = (Ino(request.parent), Ino(request.new_parent));
+    let names = ((from, request.name.as_ref()), (to, request.new_name.as_ref()));
+    let _names = mrc.names.hold_both(volume, names.0, names.1).await;
+    let children = mrc.view(|view| {
+        let volume = view.volume(volume)?;
+        Ok([volume.child(from, &request.name)?, volume.child(to, &request.new_name)?])
+    })?;
+    let touched: BTreeSet<_> = [from, to].into_iter().chain(children.into_iter().flatten()).collect();
+    let touched: Vec<_> = touched.into_iter().collect();
     let action = Action::Rename(Rename {
-        parent: Ino(request.parent),
-        name: request.name.into(),
-        new_parent: Ino(request.new_parent),
-        new_name: request.new_name.into(),
+        parent: from,
+        name: request.name.to_vec(),
+        new_parent: to,
+        new_name: request.new_name.to_vec(),
         mode,
     });
-    let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
+    let done = mrc.change_known(&call, volume, &touched, action).await;
     // What was replaced may be to delete.
     mrc.wake.deletion.notify_one();
     done
@@ -144,26 +177,57 @@ pub(crate) async fn read_dir(
     };
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let caller = (!request.by_handle).then(|| Identity::from(call.header.caller.clone()));
-    let listing = mrc.view(|view| {
-        view.volume(volume)?.read_dir(caller.as_ref(), ino, request.after, limit, request.plus)
-    })?;
-    let inodes: Vec<_> = listing.entries.iter().filter_map(|entry| entry.inode.as_ref()).collect();
-    let seen = mrc.seen_all(&call, volume, &inodes).await?;
-    let mut seen = seen.into_iter();
-    let entries = listing.entries.iter().map(|entry| v1::DirectoryEntry {
-        name: entry.name.clone().into(),
-        ino: entry.ino.0,
-        kind: encode::kind(entry.kind).into(),
-        cookie: entry.cookie,
-        attributes: entry
-            .inode
-            .as_ref()
-            .and_then(|_| seen.next())
-            .map(|seen| encode::attributes(&seen)),
-    });
-    let entries = entries.collect();
     if request.after == 0 {
-        mrc.touch(volume, ino).await;
+        mrc.touch(&call, volume, ino).await;
     }
-    Ok(v1::ReadDirReply { log: Some(log), entries, end: listing.end, parent: listing.parent.0 })
+    let promise = mrc.promise(&call, volume, ino);
+    let (listing, policy) = mrc.view(|view| {
+        let volume = view.volume(volume)?;
+        let page = volume.read_dir(caller.as_ref(), ino, request.after, limit)?;
+        Ok((page, volume.volume().policy))
+    })?;
+    let lease = promise.keep(&listing.directory, &policy);
+    let mut reply = v1::ReadDirReply {
+        log: Some(log),
+        entries: listing.entries.iter().map(encode::entry).collect(),
+        end: listing.end,
+        parent: listing.directory.parent.0,
+        directory: lease.map(|lease| encode::known(&listing.directory, lease)),
+    };
+    if request.plus {
+        describe(&mrc, &call, volume, &mut reply.entries).await?;
+    }
+    Ok(reply)
+}
+
+/// Adds what the entries' inodes are like, but for those that are gone meanwhile.
+async fn describe(
+    mrc: &Mrc,
+    call: &Call,
+    volume: VolumeId,
+    entries: &mut [v1::DirectoryEntry],
+) -> Result<()> {
+    let promises: Vec<_> =
+        entries.iter().map(|entry| mrc.promise(call, volume, Ino(entry.ino))).collect();
+    let (inodes, policy) = mrc.view(|view| {
+        let volume = view.volume(volume)?;
+        let inode = |entry: &v1::DirectoryEntry| match volume.inode(Ino(entry.ino)) {
+            Ok(inode) => Ok(Some(inode)),
+            Err(Error::NotFound | Error::StaleHandle) => Ok(None),
+            Err(err) => Err(err),
+        };
+        let inodes = entries.iter().map(inode).collect::<Result<Vec<_>>>()?;
+        Ok((inodes, volume.volume().policy))
+    })?;
+    let there: Vec<_> = inodes.iter().flatten().collect();
+    let mut seen = mrc.seen_all(call, volume, &there).await?.into_iter();
+    for ((entry, inode), promise) in entries.iter_mut().zip(&inodes).zip(promises) {
+        if inode.is_some()
+            && let Some(seen) = seen.next()
+        {
+            entry.attributes = Some(encode::attributes(&seen.attributes()));
+            entry.lease = promise.keep(&seen, &policy);
+        }
+    }
+    Ok(())
 }

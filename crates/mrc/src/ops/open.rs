@@ -30,6 +30,15 @@ pub(crate) async fn create(
     // Whatever is wrong with it, the command will say.
     let look = || mrc.view(|view| view.volume(volume)?.lookup(&caller, parent, &name)).ok();
     let ino = mrc.ino().await?;
+    let _name = mrc.names.hold(volume, (parent, &name)).await;
+    let child = mrc.view(|view| view.volume(volume)?.child(parent, &name))?;
+    // Others know neither that a new name is there nor what is written to an old one.
+    let touched = match child {
+        None => vec![parent],
+        Some(child) if open.write || open.truncate => vec![child],
+        Some(_) => Vec::new(),
+    };
+    let _changing = mrc.exclude(&call, volume, touched).await?;
     let mut offer = Offer::default();
     if open.write && look().is_none_or(|inode| inode.layout.is_none()) {
         offer = Offer::make(&mrc, &call, volume, parent).await;
@@ -48,7 +57,8 @@ pub(crate) async fn create(
     let action = |epoch| Action::Create(Create { epoch, ..create.clone() });
     let opened = change_opened(&mrc, &call, volume, open, look, action).await;
     let (opened, log) = offer.explain(opened)?;
-    finish_open(&mrc, &call, volume, opened, open, log).await
+    let reply = finish_open(&mrc, &call, volume, opened, open, log).await?;
+    Ok(v1::OpenReply { known: mrc.known(&call, volume, [parent]), ..reply })
 }
 
 pub(crate) async fn open(
@@ -64,6 +74,8 @@ pub(crate) async fn open(
         execute: request.execute,
         truncate: request.truncate,
     };
+    let touched = (open.write || open.truncate).then_some(ino);
+    let _changing = mrc.exclude(&call, volume, touched).await?;
     let before = mrc.inode(volume, ino)?;
     let mut offer = Offer::default();
     if open.write && before.layout.is_none() && before.kind == FileKind::File {
@@ -106,14 +118,15 @@ pub(crate) async fn close(
     request: v1::CloseRequest,
 ) -> Result<v1::DoneReply> {
     let report = request.report.map(encode::write_report).transpose()?;
-    let action = Action::Close(Close { ino: Ino(request.ino), write: request.write, report });
-    let done = mrc.change_done(&call, VolumeId(request.volume), action).await;
+    let (volume, ino) = (VolumeId(request.volume), Ino(request.ino));
+    let action = Action::Close(Close { ino, write: request.write, report });
+    let done = mrc.change_done(&call, volume, action).await;
     if request.write {
-        mrc.appenders.tell(VolumeId(request.volume), Ino(request.ino));
+        mrc.appenders.tell(volume, ino);
         mrc.wake.settlement.notify_one();
     }
     mrc.wake.deletion.notify_one();
-    mrc.locks_changed(VolumeId(request.volume), Ino(request.ino));
+    mrc.locks_changed(volume, ino);
     done
 }
 
@@ -128,7 +141,7 @@ pub(crate) async fn sync(
         mrc.change_done(&call, VolumeId(request.volume), Action::Report(report)).await?;
     }
     let log = mrc.sync().await?;
-    Ok(v1::DoneReply { log: Some(log) })
+    Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
 }
 
 /// A layout for a file that may have none yet. If none can be had that is told only if it is needed: a
@@ -207,18 +220,21 @@ async fn finish_open(
         mrc.seal(call, volume, inode.ino).await;
     }
     let alone = inode.writer == Some(call.header.session) && open.write;
+    if open.read && !created {
+        mrc.touch(call, volume, inode.ino).await;
+    }
+    let promise = mrc.promise(call, volume, inode.ino);
+    let mut reply = granted(mrc, call, volume, &inode, open.write)?;
+    let (now, policy) = mrc.look(volume, inode.ino)?;
     // Who is the only writer, and has just opened the file, has not written yet.
     let seen = if created || open.truncate && alone {
-        inode.attributes()
+        now
     } else {
-        mrc.seen(call, volume, &inode).await?
+        mrc.seen(call, volume, &now).await?
     };
-    if open.read && !created {
-        mrc.touch(volume, inode.ino).await;
-    }
-    let mut reply = granted(mrc, call, volume, &inode, open.write)?;
     reply.log = Some(log);
-    reply.attributes = Some(encode::attributes(&seen));
+    reply.attributes = Some(encode::attributes(&seen.attributes()));
+    reply.lease = promise.keep(&seen, &policy);
     reply.created = created;
     Ok(reply)
 }

@@ -10,6 +10,7 @@ use tonic::{Status, Streaming};
 use xtfs_core::{ClientId, Error, Result, SessionId, VolumeId};
 use xtfs_proto::{Header, from_status, v1};
 
+use crate::encode;
 use crate::mrc::Mrc;
 use crate::service::Call;
 use crate::state::command::OpenSession;
@@ -53,11 +54,11 @@ pub(crate) async fn close_session(
     _request: v1::CloseSessionRequest,
 ) -> Result<v1::DoneReply> {
     let log = mrc.end_session(call.header.session).await?;
-    Ok(v1::DoneReply { log: Some(log) })
+    Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
 }
 
-/// Answers each keep-alive with the positions of the log. The stream ends with the session, with the
-/// client's side, or when this server stops.
+/// Answers each keep-alive with the positions of the log, and tells what is recalled. The stream ends with the session,
+/// with the client's side, or when this server stops.
 pub(crate) async fn session(
     mrc: Arc<Mrc>,
     mut up: Streaming<v1::SessionUp>,
@@ -71,20 +72,50 @@ pub(crate) async fn session(
         return Err(Error::Invalid("the session stream names no session".into()));
     }
     mrc.check_addressee(&header)?;
+    let volume = mrc.view(|view| Ok(view.session(session)?.volume)).ok();
     let (down, answers) = mpsc::channel(DOWN_QUEUE);
     let served = mrc.clone();
     mrc.tasks.spawn(async move {
-        let mut next = Some(first);
-        while let Some(message) = next {
-            let answer = served.keep_alive(session, &message).await;
+        let takes_leases = first.takes_leases;
+        let answer = served.keep_alive(session, &first).await;
+        let known = answer.as_ref().is_ok_and(|answer| !answer.lost);
+        if down.send(answer.map_err(xtfs_proto::to_status)).await.is_err() || !known {
+            return;
+        }
+        // Not before it is known that the session is there: it might have ended just now.
+        let listening = volume.filter(|_| takes_leases).map(|_| served.leases.listen(session));
+        if !served.clocks.knows(session) {
+            return served.leases.forget(session);
+        }
+        loop {
+            let recalls = async {
+                match &listening {
+                    Some(listening) => listening.recalls().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let answer = tokio::select! {
+                () = served.stop.cancelled() => return,
+                recalls = recalls => Ok(v1::SessionDown {
+                    recalls: recalls.into_iter().map(encode::recall).collect(),
+                    ..Default::default()
+                }),
+                message = up.next() => {
+                    let Some(Ok(message)) = message else { return };
+                    if let Some(volume) = volume {
+                        let recalls = message.recalled.iter().map(|it| encode::recall_from(volume, *it));
+                        served.leases.recalled(session, &recalls.collect::<Vec<_>>());
+                    }
+                    if message.sequence == 0 {
+                        continue;
+                    }
+                    served.keep_alive(session, &message).await
+                }
+            };
             let lost = answer.as_ref().map_or(true, |answer| answer.lost);
             if down.send(answer.map_err(xtfs_proto::to_status)).await.is_err() || lost {
-                break;
+                return;
             }
-            next = tokio::select! {
-                () = served.stop.cancelled() => None,
-                message = up.next() => message.and_then(Result::ok),
-            };
         }
     });
     Ok(ReceiverStream::new(answers))

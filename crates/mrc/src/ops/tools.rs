@@ -31,10 +31,10 @@ pub(crate) async fn where_is(
     // Where it lies can be said while a column is silent; the size as known then.
     let seen = match mrc.seen(&call, volume, &inode).await {
         Ok(seen) => seen,
-        Err(err) if err.is_retryable() => inode.attributes(),
+        Err(err) if err.is_retryable() => inode,
         Err(err) => return Err(err),
     };
-    let attributes = Some(encode::attributes(&seen));
+    let attributes = Some(encode::attributes(&seen.attributes()));
     Ok(v1::WhereReply { log: Some(log), attributes, layout, default_layout })
 }
 
@@ -47,8 +47,10 @@ pub(crate) async fn set_default_layout(
     if let Some(layout) = layout {
         check_width(&mrc, layout).await?;
     }
-    let set = SetDefaultLayout { ino: Ino(request.ino), layout };
-    mrc.change_inode(&call, VolumeId(request.volume), Action::SetDefaultLayout(set)).await
+    let (volume, ino) = (VolumeId(request.volume), Ino(request.ino));
+    let _changing = mrc.exclude(&call, volume, [ino]).await?;
+    let set = SetDefaultLayout { ino, layout };
+    mrc.change_inode(&call, volume, &[], Action::SetDefaultLayout(set)).await
 }
 
 pub(crate) async fn scan(

@@ -41,13 +41,14 @@ pub(crate) async fn delete_volume(
     request: v1::DeleteVolumeRequest,
 ) -> Result<v1::DoneReply> {
     let volume = named(&mrc, &request.name)?;
+    let _changing = mrc.exclude_all(&call, volume.id).await?;
     let action =
         Action::DeleteVolume(DeleteVolume { name: request.name.clone(), force: request.force });
     let (_, log) = mrc.change(&call, volume.id, action).await?;
     // The command is durable: whoever takes the name now gets a new volume.
     mrc.release_volume(&request.name, volume.id, call.left()).await?;
     mrc.wake.purge.notify_one();
-    Ok(v1::DoneReply { log: Some(log) })
+    Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
 }
 
 pub(crate) async fn list_volumes(
@@ -78,6 +79,8 @@ pub(crate) async fn set_volume(
     let settings = request.settings.iter().map(|(key, value)| Setting::parse(key, value));
     let settings = settings.collect::<Result<Vec<_>>>()?;
     let volume = named(&mrc, &request.name)?;
+    // What clients may keep, and how they judge, can be another then.
+    let _changing = mrc.exclude_all(&call, volume.id).await?;
     let action = Action::SetVolume(SetVolume { name: request.name, settings });
     let (answer, log) = mrc.change(&call, volume.id, action).await?;
     volume_reply(&mrc, answer, log)

@@ -49,13 +49,14 @@ pub(crate) async fn set_xattr(
             return Err(Error::Invalid("create and replace exclude each other".into()));
         }
     };
+    let ino = Ino(request.ino);
     let action = Action::SetXattr(SetXattr {
-        ino: Ino(request.ino),
+        ino,
         name: request.name.into(),
         value: request.value.into(),
         mode,
     });
-    mrc.change_done(&call, VolumeId(request.volume), action).await
+    mrc.change_known(&call, VolumeId(request.volume), &[ino], action).await
 }
 
 pub(crate) async fn remove_xattr(
@@ -63,6 +64,7 @@ pub(crate) async fn remove_xattr(
     call: Call,
     request: v1::RemoveXattrRequest,
 ) -> Result<v1::DoneReply> {
-    let remove = RemoveXattr { ino: Ino(request.ino), name: request.name.into() };
-    mrc.change_done(&call, VolumeId(request.volume), Action::RemoveXattr(remove)).await
+    let ino = Ino(request.ino);
+    let remove = RemoveXattr { ino, name: request.name.into() };
+    mrc.change_known(&call, VolumeId(request.volume), &[ino], Action::RemoveXattr(remove)).await
 }

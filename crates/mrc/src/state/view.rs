@@ -44,16 +44,14 @@ pub struct Entry {
     pub ino: Ino,
     pub kind: FileKind,
     pub cookie: u64,
-    /// If attributes were asked for.
-    pub inode: Option<Inode>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Page {
     pub entries: Vec<Entry>,
     pub end: bool,
-    /// For "..".
-    pub parent: Ino,
+    /// The directory itself at that moment.
+    pub directory: Inode,
 }
 
 /// What fsck wants to know of an inode.
@@ -159,6 +157,20 @@ impl VolumeView<'_> {
         }
     }
 
+    /// A directory in which the caller may look `name` up, and what the name leads to.
+    pub fn find(&self, caller: &Identity, parent: Ino, name: &[u8]) -> Result<(Inode, Option<Ino>)> {
+        let directory = self.rows.directory(parent)?;
+        self.check(caller, &directory, Wanted::EXECUTE)?;
+        check_name(name)?;
+        let entry = self.rows.dentry(parent, name)?;
+        Ok((directory, entry.map(|entry| entry.ino)))
+    }
+
+    /// What a name leads to, whoever asks.
+    pub fn child(&self, parent: Ino, name: &[u8]) -> Result<Option<Ino>> {
+        Ok(self.rows.dentry(parent, name)?.map(|entry| entry.ino))
+    }
+
     fn check(&self, caller: &Identity, inode: &Inode, wanted: Wanted) -> Result<()> {
         access::check(&self.volume.identity(caller.clone()), inode.guarded(), wanted)
     }
@@ -187,7 +199,6 @@ impl VolumeView<'_> {
         ino: Ino,
         after: u64,
         limit: usize,
-        with_inodes: bool,
     ) -> Result<Page> {
         let directory = self.rows.inode(ino)?;
         if !directory.is_directory() {
@@ -203,19 +214,18 @@ impl VolumeView<'_> {
         let end = pairs.len() < limit.max(1);
         let entry = |(key, value): &(Vec<u8>, Vec<u8>)| {
             let name: Vec<u8> = decode(key, value)?;
-            self.entry(ino, name, with_inodes)
+            self.entry(ino, name)
         };
         let entries = pairs.iter().map(entry).collect::<Result<Vec<_>>>()?;
-        Ok(Page { entries, end, parent: directory.parent })
+        Ok(Page { entries, end, directory })
     }
 
-    fn entry(&self, parent: Ino, name: Vec<u8>, with_inode: bool) -> Result<Entry> {
+    fn entry(&self, parent: Ino, name: Vec<u8>) -> Result<Entry> {
         let dentry = self
             .rows
             .dentry(parent, &name)?
             .ok_or_else(|| Error::Corrupt(format!("directory {parent} lists a lost name")))?;
-        let inode = if with_inode { Some(self.rows.inode(dentry.ino)?) } else { None };
-        Ok(Entry { name, ino: dentry.ino, kind: dentry.kind, cookie: dentry.cookie, inode })
+        Ok(Entry { name, ino: dentry.ino, kind: dentry.kind, cookie: dentry.cookie })
     }
 
     /// Target of a symbolic link.

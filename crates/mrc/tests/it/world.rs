@@ -227,7 +227,7 @@ impl Client {
             header: self.plain(),
             sequence: 1,
             lowest_unanswered: 1,
-            recovered_term: 0,
+            ..v1::SessionUp::default()
         };
         up.send(first).await.unwrap();
         let ups = tokio_stream::wrappers::ReceiverStream::new(ups);
@@ -238,8 +238,12 @@ impl Client {
         self.alive = Some(tokio::spawn(async move {
             for sequence in 2.. {
                 tokio::time::sleep(Duration::from_millis(300)).await;
-                let renew =
-                    v1::SessionUp { header: None, sequence, lowest_unanswered: 1, recovered_term };
+                let renew = v1::SessionUp {
+                    sequence,
+                    lowest_unanswered: 1,
+                    recovered_term,
+                    ..v1::SessionUp::default()
+                };
                 if up.send(renew).await.is_err() {
                     return;
                 }

@@ -22,14 +22,20 @@ pub(super) fn read(change: &mut Change<'_, '_>, touch: Touch) -> Result<Answer> 
     Ok(Answer::Done)
 }
 
-pub(in crate::state) fn moves(policy: Atime, inode: &Inode, now: Timestamp) -> bool {
-    match policy {
-        Atime::Noatime => false,
-        Atime::Strictatime => true,
-        Atime::Relatime => {
-            inode.atime <= inode.mtime
-                || inode.atime <= inode.ctime
-                || now.since(inode.atime) >= RELATIME_AGE
+impl Atime {
+    /// Before this time no read moves the atime.
+    pub fn quiet_until(self, inode: &Inode) -> Timestamp {
+        match self {
+            Atime::Noatime => Timestamp(i64::MAX),
+            Atime::Strictatime => Timestamp(i64::MIN),
+            Atime::Relatime if inode.atime <= inode.mtime || inode.atime <= inode.ctime => {
+                Timestamp(i64::MIN)
+            }
+            Atime::Relatime => inode.atime.plus(RELATIME_AGE),
         }
     }
+}
+
+pub(in crate::state) fn moves(policy: Atime, inode: &Inode, now: Timestamp) -> bool {
+    policy != Atime::Noatime && now >= policy.quiet_until(inode)
 }

@@ -93,7 +93,7 @@ fn every_change_of_a_directory_asks_its_list() {
         world.unlink(dir, "old").unwrap();
         world.mkdir(dir, "sub").unwrap();
         world.rmdir(dir, "sub").unwrap();
-        world.vol().read_dir(Some(&world.caller), dir, 0, 9, false).unwrap();
+        world.vol().read_dir(Some(&world.caller), dir, 0, 9).unwrap();
     });
     chmod(&mut world, dir, 0o750);
     world.as_user(10, 10, |world| {
@@ -112,8 +112,8 @@ fn who_has_opened_a_directory_lists_it_whatever_its_mode() {
     let dir = world.mkdir_mode(Ino::ROOT, "d", 0o300).unwrap();
     world.mknod(dir, "f").unwrap();
     world.as_user(1, 1, |world| {
-        refused(world.vol().read_dir(Some(&world.caller), dir, 0, 9, false), &Error::AccessDenied);
-        assert_eq!(world.vol().read_dir(None, dir, 0, 9, false).unwrap().entries.len(), 1);
+        refused(world.vol().read_dir(Some(&world.caller), dir, 0, 9), &Error::AccessDenied);
+        assert_eq!(world.vol().read_dir(None, dir, 0, 9).unwrap().entries.len(), 1);
     });
 }
 

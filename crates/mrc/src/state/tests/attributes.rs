@@ -133,7 +133,7 @@ fn a_squashed_root_owns_and_may_nothing() {
     setting(&mut world, Setting::RootSquash(true));
     refused(world.mknod(own, "f"), &Error::AccessDenied);
     refused(world.lookup(own, "f"), &Error::AccessDenied);
-    refused(world.vol().read_dir(Some(&Identity::ROOT), own, 0, 9, false), &Error::AccessDenied);
+    refused(world.vol().read_dir(Some(&Identity::ROOT), own, 0, 9), &Error::AccessDenied);
     let file = world.mknod(Ino::ROOT, "f").unwrap();
     let inode = world.inode(file);
     assert_eq!((inode.uid, inode.gid), (65534, 65534));

@@ -479,7 +479,7 @@ fn r8_a_file_without_data_needs_no_worker() {
     world.rmdir(Ino::ROOT, "d").unwrap();
     assert_eq!(world.inode(dir).nlink, 0);
     refused(world.mknod(dir, "x"), &Error::NotFound);
-    let page = world.vol().read_dir(Some(&Identity::ROOT), dir, 0, 9, false).unwrap();
+    let page = world.vol().read_dir(Some(&Identity::ROOT), dir, 0, 9).unwrap();
     assert!(page.entries.is_empty() && page.end);
     for ino in [file, dir] {
         world.close(ino, false, None).unwrap();

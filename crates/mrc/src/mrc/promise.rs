@@ -1,0 +1,142 @@
+//! Leases on inodes: promised before a look, kept if what was seen may be kept; and asked back before a change.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use xtfs_core::{Error, Ino, Result, SessionId, VolumeId};
+use xtfs_proto::v1;
+
+use super::Mrc;
+use crate::encode;
+use crate::leases::{Changing, Grant, Leases, Object};
+use crate::service::Call;
+use crate::state::command::WriteReport;
+use crate::state::{Inode, VolumePolicy};
+
+/// Between two looks whether the clients from before the start have come back.
+const RETURN_PAUSE: Duration = Duration::from_millis(10);
+
+/// A lease whose object is not looked at yet. Taken back if it is dropped.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Promise<'a> {
+    leases: &'a Leases,
+    session: SessionId,
+    object: Object,
+    grant: Option<Grant>,
+}
+
+impl Promise<'_> {
+    /// What goes with the answer. `None`: what was seen must not be kept.
+    pub(crate) fn keep(mut self, seen: &Inode, policy: &VolumePolicy) -> Option<v1::Lease> {
+        if !may_keep(self.session, seen, policy) {
+            return None;
+        }
+        let grant = self.grant.take()?;
+        Some(v1::Lease {
+            grant: grant.0,
+            quiet_until_ns: policy.atime.quiet_until(seen).0,
+            has_acl: seen.guarded().extended.is_some(),
+            allocated: if seen.writing { seen.allocated.clone() } else { Vec::new() },
+        })
+    }
+}
+
+impl Drop for Promise<'_> {
+    fn drop(&mut self) {
+        if let Some(grant) = self.grant.take() {
+            self.leases.withdraw(self.session, self.object, grant);
+        }
+    }
+}
+
+/// A file that is written changes without us; its only writer knows how. Where users count as others than they say the
+/// client cannot tell what they may.
+fn may_keep(session: SessionId, inode: &Inode, policy: &VolumePolicy) -> bool {
+    let writes_alone = inode.writer == Some(session) && !inode.dirty;
+    inode.nlink > 0
+        && (!inode.writing || writes_alone)
+        && !policy.root_squash
+        && !policy.chown_non_root
+}
+
+impl Mrc {
+    /// To be called before the inode is looked at.
+    pub(crate) fn promise(&self, call: &Call, volume: VolumeId, ino: Ino) -> Promise<'_> {
+        let (session, object) = (call.header.session, (volume, ino));
+        let grant = self.leases.grant(session, object);
+        Promise { leases: &self.leases, session, object, grant }
+    }
+
+    /// An inode as stored, and how it may be kept.
+    pub(crate) fn look(&self, volume: VolumeId, ino: Ino) -> Result<(Inode, VolumePolicy)> {
+        self.view(|view| {
+            let volume = view.volume(volume)?;
+            Ok((volume.inode(ino)?, volume.volume().policy))
+        })
+    }
+
+    /// What the session may keep of inodes that it has changed, as they are now; without a lease of those that it must
+    /// forget.
+    pub(crate) fn known(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inos: impl IntoIterator<Item = Ino>,
+    ) -> Vec<v1::Known> {
+        if !self.leases.listens(call.header.session) {
+            return Vec::new();
+        }
+        let forgotten = |ino: Ino| v1::Known { ino: ino.0, ..Default::default() };
+        let known = |ino| self.known_one(call, volume, ino, None).unwrap_or(forgotten(ino));
+        inos.into_iter().map(known).collect()
+    }
+
+    /// The same of one, which the session may write.
+    pub(crate) fn known_one(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        ino: Ino,
+        report: Option<&WriteReport>,
+    ) -> Option<v1::Known> {
+        let promise = self.promise(call, volume, ino);
+        let (inode, policy) = self.look(volume, ino).ok()?;
+        let told = report.filter(|report| inode.is_told_by(call.header.session, report));
+        let seen = match told {
+            Some(report) => inode.with_report(report),
+            // Only the columns know, and nobody asks them for this.
+            None if inode.writing => return None,
+            None => inode,
+        };
+        promise.keep(&seen, &policy).map(|lease| encode::known(&seen, lease))
+    }
+
+    /// Returns when nobody but the session relies on what it knows of these inodes; until the change is over nobody
+    /// gets a new lease on them.
+    pub(crate) async fn exclude(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inos: impl IntoIterator<Item = Ino>,
+    ) -> Result<Changing<'_>> {
+        let session = call.header.session;
+        let deadline = Instant::from_std(call.deadline);
+        // They may hold leases of the server before this one.
+        while self.clocks.awaits_others(session) {
+            if Instant::now() + RETURN_PAUSE >= deadline {
+                let text = "a client from before the start of the MRC has not come back yet";
+                return Err(Error::Unavailable(text.into()));
+            }
+            sleep(RETURN_PAUSE).await;
+        }
+        let objects = inos.into_iter().map(|ino| (volume, ino)).collect();
+        self.leases.change(session, objects, deadline).await
+    }
+
+    /// The same of everything that is kept of a volume.
+    pub(crate) async fn exclude_all(&self, call: &Call, volume: VolumeId) -> Result<Changing<'_>> {
+        let held = self.leases.held_of(volume);
+        self.exclude(call, volume, held.into_iter().map(|(_, ino)| ino)).await
+    }
+}
