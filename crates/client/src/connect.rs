@@ -1,7 +1,7 @@
 //! How a mount begins: cluster, volume, MRC, session, subdirectory.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -66,6 +66,7 @@ impl Client {
             files,
             syncer: Syncer::default(),
             cache: Cache::default(),
+            local_handles: AtomicUsize::new(0),
             forgetting: Forgetting::default(),
             lock_owners: AtomicU64::new(0),
             turns: AtomicU64::new(0),

@@ -13,6 +13,7 @@ use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::file_state::FileState;
 use crate::io::{ColumnWritten, Repeat};
+use crate::local_open::LocalOpens;
 use crate::locks::{LockedThrough, Releasing};
 use crate::method;
 use crate::mount::Mount;
@@ -45,6 +46,8 @@ pub struct OpenFile {
     mount: Arc<Mount>,
     state: Arc<FileState>,
     flags: OpenFlags,
+    /// Opened without the MRC.
+    local: bool,
     /// A file that existed was emptied: closing it syncs, so that a power cut leaves no hole.
     emptied: bool,
     /// What this handle wrote.
@@ -69,6 +72,7 @@ impl OpenFile {
         let file = OpenFile {
             mount: mount.clone(),
             flags,
+            local: false,
             emptied: flags.truncate && !reply.created,
             report: Mutex::default(),
             told: Mutex::new(state.failures()),
@@ -88,8 +92,42 @@ impl OpenFile {
         Ok((attributes, Arc::new(file)))
     }
 
+    /// Without the MRC, which keeps the lease under which these attributes are known.
+    pub(crate) fn local(
+        mount: &Arc<Mount>,
+        attributes: &Attributes,
+        flags: OpenFlags,
+    ) -> Option<Arc<Self>> {
+        let (session, _) = mount.cache.of();
+        let state = mount.files.enter(attributes.ino, session);
+        mount.local_handles.fetch_add(1, Ordering::AcqRel);
+        state.local_opens(LocalOpens::opened);
+        state.set_ids.saw(attributes);
+        let file = Arc::new(OpenFile {
+            mount: mount.clone(),
+            flags,
+            local: true,
+            emptied: false,
+            report: Mutex::default(),
+            told: Mutex::new(state.failures()),
+            locked_through: LockedThrough::default(),
+            released: AtomicBool::new(false),
+            state,
+        });
+        // A recall that came meanwhile has not seen it.
+        let kept = mount.kept(|table| table.kept(attributes.ino).map(drop));
+        kept.map(|()| file)
+    }
+
     pub fn ino(&self) -> Ino {
         self.state.ino
+    }
+
+    /// Whether a close of the handle has nothing to wait for and nothing to tell anybody.
+    pub fn is_idle(&self) -> bool {
+        self.local
+            && self.locked_through.lock().is_empty()
+            && !self.state.local_opens(|local| local.is_registered())
     }
 
     /// At most `len` bytes from `offset`; fewer only at the end of the file.
@@ -225,8 +263,13 @@ impl OpenFile {
         if let Some(releasing) = releasing {
             self.give_back(releasing).await;
         }
+        // Only what has to be told takes room.
+        if self.is_idle() {
+            drop(self.close());
+            return Ok(());
+        }
         let room = self.mount.closing_room.clone().acquire_owned().await;
-        let close = self.close();
+        let Some(close) = self.close() else { return Ok(()) };
         self.mount.closing.spawn_on(
             async move {
                 let _room = room;
@@ -251,14 +294,23 @@ impl OpenFile {
         self.state.failure_since(&mut self.told.lock())
     }
 
-    /// Tells the MRC, whatever becomes of the handle.
-    fn close(&self) -> impl Future<Output = ()> + use<> {
-        let (mount, state) = (self.mount.clone(), self.state.clone());
+    /// Tells the MRC if it knows of the handle, whatever becomes of that.
+    fn close(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let (mount, state, local) = (self.mount.clone(), self.state.clone(), self.local);
+        if local {
+            mount.local_handles.fetch_sub(1, Ordering::AcqRel);
+            if !state.local_opens(LocalOpens::closed) {
+                return None;
+            }
+        }
         let write = self.flags.write;
         let report = self.report.lock().to_wire();
         // Before the MRC knows: from now on nobody asks for a right to write because of it.
         state.closed(write);
-        async move {
+        Some(async move {
+            if local {
+                return mount.tell_closed(&state).await;
+            }
             // The last close for writing ends a turn to append: not before the MRC knows what became of the append.
             let turn = timeout_at(mount.deadline(), state.appending.lock()).await;
             let turn = turn.ok().filter(|turn| write && turn.begun.is_some());
@@ -280,14 +332,15 @@ impl OpenFile {
                     turn.begun = None;
                 }
             }
-        }
+        })
     }
 }
 
 impl Drop for OpenFile {
     fn drop(&mut self) {
-        if !*self.released.get_mut() {
-            let close = self.close();
+        if !*self.released.get_mut()
+            && let Some(close) = self.close()
+        {
             self.mount.closing.spawn_on(close, &self.mount.runtime);
         }
     }

@@ -12,6 +12,7 @@ use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
 use crate::layout::FileLayout;
+use crate::local_open::LocalOpens;
 use crate::locks::LockOwners;
 use crate::report::Report;
 use crate::set_ids::SetIds;
@@ -31,6 +32,8 @@ pub(crate) struct FileState {
     pub(crate) appending: Arc<tokio::sync::Mutex<Turn>>,
     /// Held by whoever fetches new rights.
     pub(crate) renewing: tokio::sync::Mutex<()>,
+    /// Held by whoever tells the MRC of opens that it does not know.
+    pub(crate) registering: tokio::sync::Mutex<()>,
     /// What all handles wrote, also those that are being closed.
     pub(crate) report: Mutex<Report>,
     pub(crate) locks: LockOwners,
@@ -62,6 +65,7 @@ struct Inner {
     /// How often rights have come from the MRC.
     renewals: u64,
     writers: u32,
+    local_opens: LocalOpens,
     /// Background failures so far, and the last of them.
     failures: u64,
     failure: Option<Error>,
@@ -112,6 +116,11 @@ impl FileTable {
     pub(crate) fn find(&self, ino: Ino) -> Option<Arc<FileState>> {
         self.0.lock().get(&ino).and_then(Weak::upgrade)
     }
+
+    pub(crate) fn all(&self) -> Vec<Ino> {
+        let files = self.0.lock();
+        files.iter().filter(|(_, file)| file.strong_count() > 0).map(|(ino, _)| *ino).collect()
+    }
 }
 
 impl FileState {
@@ -122,6 +131,7 @@ impl FileState {
             writing: tokio::sync::RwLock::default(),
             appending: Arc::default(),
             renewing: tokio::sync::Mutex::default(),
+            registering: tokio::sync::Mutex::default(),
             report: Mutex::default(),
             locks: LockOwners::default(),
             set_ids: SetIds::default(),
@@ -135,6 +145,11 @@ impl FileState {
 
     pub(crate) fn closed(&self, write: bool) {
         self.inner.lock().writers -= u32::from(write);
+    }
+
+    /// Handles that were opened without the MRC.
+    pub(crate) fn local_opens<T>(&self, then: impl FnOnce(&mut LocalOpens) -> T) -> T {
+        then(&mut self.inner.lock().local_opens)
     }
 
     pub(crate) fn has_writers(&self) -> bool {

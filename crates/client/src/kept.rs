@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use xtfs_core::access::Wanted;
-use xtfs_core::{Error, Ino, Result};
+use xtfs_core::{Error, Ino, NAME_MAX, Result};
 use xtfs_proto::v1::{self, LogStatus};
 
 use crate::Caller;
@@ -87,9 +87,11 @@ impl Mount {
         self.mrc.lease().left(session)
     }
 
-    /// What a kept directory has after a cookie.
+    /// What a kept directory has after a cookie, if reading that changes nothing.
     pub(crate) fn kept_page(&self, ino: Ino, after: u64) -> Option<DirectoryPage> {
+        let now = self.mrc.now();
         self.kept(|table| {
+            table.kept(ino).filter(|kept| after > 0 || now < kept.lease.quiet_until)?;
             let entries = table.listing(ino)?.clone();
             let first = entries.partition_point(|entry| entry.cookie <= after);
             let parent = table.parent_of(ino)?;
@@ -108,6 +110,9 @@ impl Volume {
     /// The inode behind a name, or that there is none, if that is kept. For who knows that the directory may be
     /// searched, as the kernel does.
     pub fn kept_name(&self, parent: Ino, name: &[u8]) -> Option<Result<Attributes>> {
+        if name.len() > NAME_MAX {
+            return Some(Err(Error::NameTooLong));
+        }
         self.mount().kept(|table| table.found(parent, name))
     }
 

@@ -14,6 +14,7 @@ mod io;
 mod kept;
 mod layout;
 mod lease;
+mod local_open;
 mod locks;
 mod method;
 mod mount;

@@ -214,6 +214,7 @@ impl OpenFile {
     pub async fn lock(&self, owner: LockOwner, lock: FileLock) -> Result<LockGrant> {
         let (mount, owners) = (self.mount(), &self.state().locks);
         let deadline = mount.deadline();
+        mount.register(self.state(), deadline).await?;
         owners.wait_released(deadline).await?;
         self.check_session()?;
         let number = owners.enter(owner, self.locked_through(), || mount.lock_number());
@@ -248,6 +249,7 @@ impl OpenFile {
         lock: FileLock,
         mut ticket: LockTicket,
     ) -> Result<LockTicket> {
+        self.mount().register(self.state(), self.mount().deadline()).await?;
         loop {
             self.check_session()?;
             let known = self.state().locks.find(owner);
@@ -267,6 +269,7 @@ impl OpenFile {
 
     /// What is in the way of a lock.
     pub async fn test_lock(&self, owner: LockOwner, lock: FileLock) -> Result<Option<FileLock>> {
+        self.mount().register(self.state(), self.mount().deadline()).await?;
         self.check_session()?;
         // Zero is nobody's number.
         let number = self.state().locks.find(owner).map_or(0, |known| known.number);

@@ -1,7 +1,7 @@
 //! What all parts of a mount share, and its rights at the OSDs.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -33,6 +33,8 @@ pub(crate) struct Mount {
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
     pub(crate) cache: Cache,
+    /// Open handles that the MRC was not asked for.
+    pub(crate) local_handles: AtomicUsize,
     /// The kernel's side of what is kept.
     pub(crate) forgetting: Forgetting,
     /// The last owner of locks that got a number.
@@ -88,6 +90,12 @@ impl Mount {
         file.check()?;
         if self.mrc.session() != file.session {
             return Err(Error::SessionLost);
+        }
+        if file.local_opens(|local| local.are_unknown()) && !write {
+            self.register(file, deadline).await?;
+            if let Ok(rights) = file.rights(false, Instant::now()) {
+                return Ok(Some(rights));
+            }
         }
         let _renewing = tokio::time::timeout_at(deadline, file.renewing.lock())
             .await

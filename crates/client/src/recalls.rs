@@ -59,7 +59,8 @@ impl Mount {
     /// Returns when nothing is relied on any more that these recalls end.
     pub(crate) async fn carry_out(&self, recalls: &[v1::Recall]) {
         self.cache.recall(recalls);
-        let inos = recalls.iter().map(|recall| Ino(recall.ino)).collect();
+        let inos: Vec<_> = recalls.iter().map(|recall| Ino(recall.ino)).collect();
+        self.register_all(inos.iter().copied()).await;
         // Also if nothing was kept: the kernel may have more.
         self.forgetting.tell(inos, Forget::All).await;
     }
@@ -71,6 +72,7 @@ impl Mount {
             return;
         }
         let inos = self.cache.enter(session, term);
+        self.register_all(self.files.all()).await;
         self.forgetting.tell(inos, Forget::All).await;
     }
 }

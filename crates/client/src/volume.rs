@@ -1,6 +1,7 @@
 //! One mount of one volume: the namespace.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -59,7 +60,7 @@ impl Volume {
         Volume { mount, root, read_only }
     }
 
-    pub(crate) fn mount(&self) -> &Mount {
+    pub(crate) fn mount(&self) -> &Arc<Mount> {
         &self.mount
     }
 
@@ -324,6 +325,7 @@ impl Volume {
         M: Method<Request = v1::UnlinkRequest, Reply = v1::DoneReply>,
     {
         let name = request.name.clone();
+        self.register_behind(parent, &name).await?;
         let child = self.kept_child(parent, &name);
         self.change_done::<M>(caller, request, [parent].into_iter().chain(child), |table| {
             gone(parent, name)(table);
@@ -354,6 +356,7 @@ impl Volume {
         if !flags.no_replace && !self.mount.syncer.is_empty() {
             self.sync_before_rename(caller, from, to).await?;
         }
+        self.register_behind(to.0, to.1).await?;
         let moved = self.kept_child(from.0, from.1);
         let replaced = self.kept_child(to.0, to.1);
         let inos = [Some(from.0), Some(to.0), moved, replaced];
@@ -369,6 +372,19 @@ impl Volume {
             }
         })
         .await
+    }
+
+    /// The MRC must know whether we hold an inode open before its last name goes.
+    async fn register_behind(&self, parent: Ino, name: &[u8]) -> Result<()> {
+        if self.mount.local_handles.load(Ordering::Acquire) == 0 {
+            return Ok(());
+        }
+        // What is wrong with the name the change itself will say.
+        let Ok(behind) = self.lookup(&ITSELF, parent, name).await else { return Ok(()) };
+        match self.mount.files.find(behind.ino) {
+            Some(file) => self.mount.register(&file, self.mount.deadline()).await,
+            None => Ok(()),
+        }
     }
 
     /// What a name leads to as far as it is kept.
@@ -552,6 +568,9 @@ impl Volume {
     }
 
     pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Arc<OpenFile>> {
+        if let Some(kept) = self.open_kept_for(caller, ino, flags) {
+            return kept;
+        }
         if flags.write || flags.truncate {
             self.writable()?;
         }

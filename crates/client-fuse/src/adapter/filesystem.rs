@@ -240,6 +240,9 @@ impl Filesystem for Adapter {
         let ino = self.ino(ino);
         let append = flags.0 & libc::O_APPEND != 0;
         let flags = open_flags(flags.0, self.shared.settings.sync);
+        if let Some(file) = self.shared.volume.open_kept(ino, flags) {
+            return reply.answer(&self.shared, Ok(self.shared.opened(file, flags, append)));
+        }
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
             let file = shared.volume.open(&caller, ino, flags).await?;
             Ok(shared.opened(file, flags, append))
@@ -327,6 +330,9 @@ impl Filesystem for Adapter {
         lock_owner: LockOwner,
         reply: ReplyEmpty,
     ) {
+        if self.shared.handles.file(handle.0).is_ok_and(|handle| handle.file.is_idle()) {
+            return reply.ok();
+        }
         self.serve(request, "flush", reply, async move |shared: Arc<Shared>, _caller| {
             let file = shared.handles.file(handle.0)?.file;
             let flushed = file.flush().await;
@@ -347,8 +353,12 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         // Before the next request is looked at: the kernel may give the owner's name to another file right away.
-        let released =
-            self.shared.handles.remove_file(handle.0).map(|handle| handle.file.release());
+        let handle = self.shared.handles.remove_file(handle.0);
+        if handle.as_ref().is_ok_and(|handle| handle.file.is_idle()) {
+            drop(handle);
+            return reply.ok();
+        }
+        let released = handle.map(|handle| handle.file.release());
         self.serve(request, "release", reply, async move |_shared: Arc<Shared>, _caller| {
             released?.await
         });
@@ -410,6 +420,10 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
+        if let Some((attributes, _)) = self.shared.volume.kept_attributes(ino) {
+            let number = self.shared.handles.add_directory(attributes);
+            return reply.answer(&self.shared, Ok(Opened { number, flags: FopenFlags::empty() }));
+        }
         self.serve(request, "opendir", reply, async move |shared: Arc<Shared>, caller| {
             // Who has opened it may list it, whatever becomes of its mode.
             let root = Caller::ROOT;

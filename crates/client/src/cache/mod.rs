@@ -3,6 +3,8 @@
 //! It is used only while the session surely lasts. What is recalled goes before the MRC is told so.
 
 mod table;
+#[cfg(test)]
+mod tests;
 
 use bytes::Bytes;
 use parking_lot::Mutex;

@@ -46,8 +46,8 @@ fn a_change_waits_until_others_have_forgotten() {
 #[test]
 fn two_who_change_the_same_go_on_once_both_have_forgotten() {
     let mut table = listening(10);
-    [A, B].map(|session| table.grant(session, object(7)).unwrap());
-    [A, B].map(|session| table.begin(session, &[object(7)]));
+    let _held = [A, B].map(|session| table.grant(session, object(7)).unwrap());
+    [A, B].iter().for_each(|session| table.begin(*session, &[object(7)]));
     for (session, other) in [(A, B), (B, A)] {
         assert!(table.awaits_others(session, &[object(7)]));
         assert_eq!(table.grant(session, object(7)), None);

@@ -88,8 +88,11 @@ fn a_lost_mrc_is_eio_within_the_deadline() {
     let mount = cluster.mount_with("v", &["-o", "timeo=2s"]);
     fs::write(mount.join("f"), b"x").unwrap();
     cluster.mrc.kill9();
-    let failed = fs::metadata(mount.join("f")).unwrap_err();
+    let failed = fs::write(mount.join("new"), b"x").unwrap_err();
     assert_eq!(failed.raw_os_error(), Some(libc::EIO));
+    eventually("what is kept can be relied on only while the session lasts", || {
+        fs::metadata(mount.join("f")).is_err_and(|err| err.raw_os_error() == Some(libc::EIO))
+    });
     eventually("status tells of the loss", || cluster.xtfs(&["status"]).code == 2);
     cluster.mrc.restart();
     eventually("it is back", || fs::read(mount.join("f")).is_ok_and(|read| read == b"x"));
