@@ -5,6 +5,7 @@
 
 mod draw;
 mod fault;
+mod locked;
 mod model;
 mod op;
 mod runner;

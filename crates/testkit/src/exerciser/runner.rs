@@ -11,8 +11,9 @@ use rand::{RngExt, SeedableRng};
 use super::draw::draw;
 use super::fault::{Fault, Faulty};
 use super::model::{Id, Model};
-use super::op::{Kind, Op, Outcome, Slot};
+use super::op::{Kind, Op, Outcome, Ranges, Slot};
 use super::system::{Kernel, System};
+use crate::lock::Take;
 
 /// Steps that the report of a difference shows.
 const SHOWN: usize = 25;
@@ -78,13 +79,20 @@ pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
 }
 
 impl Runner {
-    fn step(&mut self, number: u64, op: Op) -> Result<(), String> {
+    fn step(&mut self, number: u64, mut op: Op) -> Result<(), String> {
         let mount = self.random.random_range(0..self.mounts);
-        match &op {
+        match &mut op {
             // Into a place that is taken: the file there is closed first.
             Op::Open { slot, .. } if self.opened_on.contains_key(slot) => {
-                let close = Op::Close { slot: *slot };
-                self.perform(number, self.opened_on[slot], close)?;
+                return self.close(number, *slot).and_then(|()| self.perform(number, mount, op));
+            }
+            Op::Close { slot } => return self.close(number, *slot),
+            // A kernel cannot see that a range of one file is copied into itself if it is open on two mounts.
+            Op::Ranges { slot, act: Ranges::CopyFrom { from, .. } }
+                if self.opened_on[from] != self.opened_on[slot]
+                    && self.model.is_same(*from, *slot) =>
+            {
+                *from = *slot;
             }
             _ => {}
         }
@@ -93,6 +101,16 @@ impl Runner {
             None => mount,
         };
         self.perform(number, mount, op)
+    }
+
+    /// Its locks are given back first: FUSE closes a file behind the back of its last user.
+    fn close(&mut self, number: u64, slot: Slot) -> Result<(), String> {
+        let mount = self.opened_on[&slot];
+        if self.model.has_locks(slot) {
+            let act = Ranges::Lock { take: Take::Unlock, start: 0, len: 0 };
+            self.perform(number, mount, Op::Ranges { slot, act })?;
+        }
+        self.perform(number, mount, Op::Close { slot })
     }
 
     fn perform(&mut self, number: u64, mount: usize, op: Op) -> Result<(), String> {
@@ -178,6 +196,7 @@ fn slot_of(op: &Op) -> Option<Slot> {
         | Op::Read { slot, .. }
         | Op::Write { slot, .. }
         | Op::Resize { slot, .. }
+        | Op::Ranges { slot, .. }
         | Op::Sync { slot, .. }
         | Op::StatOpen { slot } => Some(*slot),
         _ => None,
