@@ -29,7 +29,7 @@ pub(super) fn draw(random: &mut StdRng, model: &Model) -> Op {
     on_path(random, model)
 }
 
-fn on_open_file(random: &mut StdRng, model: &Model, slot: Slot) -> Op {
+pub(super) fn on_open_file(random: &mut StdRng, model: &Model, slot: Slot) -> Op {
     if model.is_file(slot) && random.random_bool(0.35) {
         return Op::Ranges { slot, act: on_ranges(random, model, slot) };
     }

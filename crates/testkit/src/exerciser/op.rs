@@ -83,6 +83,12 @@ pub(super) enum Ranges {
     },
 }
 
+impl Ranges {
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self, Ranges::Lock { .. } | Ranges::TestLock { .. })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Open {

@@ -29,9 +29,9 @@ pub struct Plan {
     pub fault: Option<Fault>,
 }
 
-struct Runner {
+pub(super) struct Runner {
     random: StdRng,
-    model: Model,
+    pub(super) model: Model,
     system: Box<dyn System>,
     mounts: usize,
     /// Which mount an open file is of.
@@ -52,21 +52,7 @@ pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
             return Err(format!("{} is not empty", folder.display()));
         }
     }
-    let kernel = Kernel::new(plan.folders.clone());
-    let system: Box<dyn System> = match plan.fault {
-        None => Box::new(kernel),
-        Some(fault) => Box::new(Faulty::new(kernel, fault, plan.seed)),
-    };
-    let mut runner = Runner {
-        random: StdRng::seed_from_u64(plan.seed),
-        model: Model::new(),
-        system,
-        mounts: plan.folders.len(),
-        opened_on: BTreeMap::new(),
-        inos: BTreeMap::new(),
-        ids: BTreeMap::new(),
-        last: VecDeque::new(),
-    };
+    let mut runner = Runner::new(plan.folders.clone(), plan.seed, plan.fault);
     for number in 1..=plan.operations {
         let op = draw(&mut runner.random, &runner.model);
         runner.step(number, op)?;
@@ -79,6 +65,25 @@ pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
 }
 
 impl Runner {
+    pub(super) fn new(folders: Vec<PathBuf>, seed: u64, fault: Option<Fault>) -> Self {
+        let mounts = folders.len();
+        let kernel = Kernel::new(folders);
+        let system: Box<dyn System> = match fault {
+            None => Box::new(kernel),
+            Some(fault) => Box::new(Faulty::new(kernel, fault, seed)),
+        };
+        Runner {
+            random: StdRng::seed_from_u64(seed),
+            model: Model::new(),
+            system,
+            mounts,
+            opened_on: BTreeMap::new(),
+            inos: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            last: VecDeque::new(),
+        }
+    }
+
     fn step(&mut self, number: u64, mut op: Op) -> Result<(), String> {
         let mount = self.random.random_range(0..self.mounts);
         match &mut op {
@@ -113,14 +118,10 @@ impl Runner {
         self.perform(number, mount, Op::Close { slot })
     }
 
-    fn perform(&mut self, number: u64, mount: usize, op: Op) -> Result<(), String> {
+    pub(super) fn perform(&mut self, number: u64, mount: usize, op: Op) -> Result<(), String> {
         let told = self.model.perform(&op);
         let seen = self.system.perform(mount, &op);
-        let shown = format!("{number} on mount {mount}: {op:?} -> {}", short(&told));
-        if self.last.len() == SHOWN {
-            self.last.pop_front();
-        }
-        self.last.push_back(shown);
+        self.note(format!("{number} on mount {mount}: {op:?} -> {}", short(&told)));
         if !told.admits(&seen) {
             return Err(self.report(&told, &seen));
         }
@@ -130,6 +131,19 @@ impl Runner {
             _ => {}
         }
         self.compare_ino(&told, &seen)
+    }
+
+    /// Somebody else has performed it.
+    pub(super) fn by_another(&mut self, number: u64, op: &Op) {
+        let told = self.model.perform(op);
+        self.note(format!("{number} by another: {op:?} -> {}", short(&told)));
+    }
+
+    fn note(&mut self, step: String) {
+        if self.last.len() == SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back(step);
     }
 
     /// One inode has one number, and no two that live have the same.
