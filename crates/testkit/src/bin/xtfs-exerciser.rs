@@ -1,8 +1,9 @@
 //! `xtfs-exerciser SEED OPERATIONS FOLDER…`: compares a file system with a model, see `exerciser`.
 //! `xtfs-exerciser turns KIND SEED COUNT FOLDER`: takes turns with others of its kind on one file, under locks.
 //!
-//! Prints an empty line for each operation or turn, and what came out.
+//! Prints an empty line for each operation or turn, and what came out; says how far it is now and then.
 
+use std::cell::Cell;
 use std::process::ExitCode;
 
 use xtfs_testkit::exerciser::{Plan, Turns, run, take_turns};
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
                 kind: kind.parse().expect("a kind of lock"),
                 fault: None,
             };
-            let done = take_turns(&plan, || println!());
+            let done = take_turns(&plan, progress(plan.seed));
             (plan.seed, done.map(|own| format!("{own} of {count} turns, no difference")))
         }
         [seed, operations, folders @ ..] if !folders.is_empty() => {
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
                 operations: number(operations),
                 fault: None,
             };
-            let done = run(&plan, || println!());
+            let done = run(&plan, progress(plan.seed));
             (plan.seed, done.map(|()| format!("{operations} operations, no difference")))
         }
         _ => {
@@ -45,6 +46,17 @@ fn main() -> ExitCode {
         Err(difference) => {
             eprintln!("seed {seed}:\n{difference}");
             ExitCode::FAILURE
+        }
+    }
+}
+
+fn progress(seed: u64) -> impl Fn() {
+    let done = Cell::new(0u64);
+    move || {
+        println!();
+        done.update(|done| done + 1);
+        if done.get().is_multiple_of(10_000) {
+            eprintln!("seed {seed}: {} done", done.get());
         }
     }
 }
