@@ -1,6 +1,7 @@
 //! One service as a process that can be killed and started again.
 
 use std::fs::File;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -52,6 +53,30 @@ impl Daemon {
 
     pub fn pid(&self) -> u32 {
         self.child.as_ref().expect("it runs").id()
+    }
+
+    /// Requests and reads, writes and syncs that it has answered since its start.
+    pub fn answered(&self) -> u64 {
+        let counts = |line: &str| {
+            line.starts_with("xtfs_requests_total") || line.starts_with("xtfs_io_total")
+        };
+        let count =
+            |line: &str| line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok());
+        let metrics = self.metrics();
+        metrics.lines().filter(|line| counts(line)).filter_map(count).sum()
+    }
+
+    /// As Prometheus gets them.
+    pub fn metrics(&self) -> String {
+        let ask = || -> std::io::Result<String> {
+            let mut stream = TcpStream::connect_timeout(&self.address, Duration::from_secs(10))?;
+            stream
+                .write_all(b"GET /metrics HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            Ok(answer)
+        };
+        ask().unwrap_or_else(|err| panic!("ask {} for its metrics: {err}", self.address))
     }
 
     pub fn log(&self) -> String {

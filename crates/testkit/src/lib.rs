@@ -5,9 +5,11 @@
 pub mod campaign;
 mod cluster;
 mod daemon;
+pub mod errand;
 mod eventually;
 pub mod exerciser;
 pub mod lock;
+pub mod locker;
 mod mount;
 mod programs;
 pub mod tree;

@@ -2,8 +2,8 @@
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use xtfs_testkit::campaign::suites::Disturbance;
-use xtfs_testkit::campaign::{kills, power_cuts, suites};
+use xtfs_testkit::campaign::disturbance::Disturbance;
+use xtfs_testkit::campaign::{beside_model, counters, kills, power_cuts, suites};
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -11,9 +11,13 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, or operations of fsx and the exerciser
+    /// Kills of each service, power cuts, increments of counters, or operations of the others
     #[arg(long)]
     count: Option<u32>,
+    /// kill -9 and restart OSDs and the MRC after about so many requests, again and again; for kernel, exerciser, turns,
+    /// locks and counters
+    #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
+    kill: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -30,12 +34,17 @@ enum Name {
     Pjdfstest,
     /// Random operations on three mounts beside a model
     Exerciser,
-    /// The same while services are killed
-    ExerciserKills,
+    /// Three mounts taking turns on one file under locks of each kind, beside a model
+    Turns,
+    /// Random locks of processes on three mounts beside a model
+    Locks,
+    /// Increments on two mounts under locks of each kind
+    Counters,
 }
 
 pub(crate) fn run(campaign: &Campaign) -> Result<()> {
     let seed = campaign.seed;
+    let disturbance = campaign.kill.map_or(Disturbance::None, Disturbance::Every);
     match campaign.name {
         Name::Kills => {
             for victim in [kills::Victim::Mrc, kills::Victim::Osd, kills::Victim::Dir] {
@@ -47,15 +56,22 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
             let plan = power_cuts::Plan { cuts: campaign.count.unwrap_or(20), seed };
             println!("{}", power_cuts::run_plan(plan));
         }
-        Name::Kernel => suites::kernel_tree(),
+        Name::Kernel => suites::kernel_tree(seed, disturbance),
         Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed),
         Name::Pjdfstest => println!("{}", suites::pjdfstest()),
-        Name::Exerciser | Name::ExerciserKills => {
-            let disturbance = match campaign.name {
-                Name::ExerciserKills => Disturbance::Kills,
-                _ => Disturbance::None,
-            };
-            suites::exerciser(campaign.count.unwrap_or(1_000_000).into(), seed, disturbance);
+        Name::Exerciser => {
+            let operations = campaign.count.unwrap_or(1_000_000).into();
+            beside_model::exerciser(operations, seed, disturbance);
+        }
+        Name::Turns => {
+            beside_model::turns(campaign.count.unwrap_or(100_000).into(), seed, disturbance);
+        }
+        Name::Locks => {
+            beside_model::locks(campaign.count.unwrap_or(100_000).into(), seed, disturbance);
+        }
+        Name::Counters => {
+            let increments = campaign.count.unwrap_or(10_000);
+            counters::run(counters::Plan { increments, processes_per_mount: 2, disturbance, seed });
         }
     }
     println!("done");

@@ -2,16 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
-use super::counted::Counted;
-use crate::{Cluster, Mount, OsdOptions, eventually, program, run, tree};
+use super::disturbance::Disturbance;
+use crate::{Cluster, Mount, OsdOptions, program, run, tree};
 
 /// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
 #[derive(Debug)]
@@ -32,6 +27,18 @@ impl Striped {
         Striped { mount, cluster }
     }
 
+    /// Runs a script, which is made from the path of the mount, while services are killed.
+    #[track_caller]
+    pub fn sh(
+        &mut self,
+        seed: u64,
+        disturbance: Disturbance,
+        script: impl FnOnce(std::path::Display<'_>) -> String,
+    ) -> String {
+        let script = script(self.mount.path().display());
+        disturbance.during(&mut self.cluster, seed, || sh(&script))
+    }
+
     fn remount(self) -> Self {
         let Striped { mount, cluster } = self;
         mount.unmount();
@@ -42,14 +49,14 @@ impl Striped {
 
 /// Unpacks Debian's kernel source, compares it after a remount with a local unpack, looks at how evenly the OSDs are
 /// filled, and compiles a part of it.
-pub fn kernel_tree() {
+pub fn kernel_tree(seed: u64, disturbance: Disturbance) {
     let archive = Path::new("/usr/src/linux-source-6.1.tar.xz");
     assert!(archive.exists(), "{} is missing; apt-get install linux-source-6.1", archive.display());
     let local = TempDir::with_prefix("xtfs-kernel-").expect("a temporary folder");
-    let striped = Striped::start();
+    let mut striped = Striped::start();
     sh(&format!("tar -xf {} -C {}", archive.display(), local.path().display()));
-    sh(&format!("tar -xf {} -C {}", archive.display(), striped.mount.path().display()));
-    let striped = striped.remount();
+    striped.sh(seed, disturbance, |mount| format!("tar -xf {} -C {mount}", archive.display()));
+    let mut striped = striped.remount();
     let (ours, theirs) =
         (striped.mount.join("linux-source-6.1"), local.path().join("linux-source-6.1"));
     tree::assert_equal(&theirs, &ours);
@@ -61,7 +68,7 @@ pub fn kernel_tree() {
     evenly_filled(&striped);
     big_files_are_striped(&striped);
     let build = "make -s tinyconfig && make -s -j24 lib/ kernel/ fs/ mm/";
-    sh(&format!("cd {} && {build}", ours.display()));
+    striped.sh(seed, disturbance, |_| format!("cd {} && {build}", ours.display()));
     striped.mount.unmount();
     striped.cluster.assert_clean("v");
 }
@@ -96,46 +103,52 @@ fn big_files_are_striped(striped: &Striped) {
     }
 }
 
-/// git, sqlite, rsync, tar and a disk image.
-pub fn applications(folder: &Path) {
-    let at = |name: &str| folder.join(name).display().to_string();
+/// git, sqlite, rsync, tar and a disk image, each disturbed anew.
+pub fn applications(striped: &mut Striped, disturbance: Disturbance) {
     let source = TempDir::with_prefix("xtfs-source-").expect("a temporary folder");
     tree::make(source.path(), 400, 9);
     let local = source.path().display();
     sh(&format!(
-        "cd {local} && git init -q . && git add -A && \
-         git -c user.name=t -c user.email=t@t commit -qm one && \
-         git clone -q --no-local {local} {0} && cd {0} && git fsck --strict && git gc -q && git status --porcelain",
-        at("clone")
+        "cd {local} && git init -q . && git add -A && git -c user.name=t -c user.email=t@t commit -qm one"
     ));
-    sh(&format!(
-        "sqlite3 {0} 'create table t(n integer primary key, v text)' && \
-         for n in $(seq 1000); do echo \"insert into t values($n, 'value $n');\"; done | sqlite3 {0} && \
-         test \"$(sqlite3 {0} 'select count(*) from t')\" = 1000 && \
-         test \"$(sqlite3 {0} 'pragma integrity_check')\" = ok",
-        at("base.db")
-    ));
-    sh(&format!(
-        "rsync -aHX --checksum {local}/ {0}/ && rsync -aHXni --checksum {local}/ {0}/ | wc -l | grep -qx 0",
-        at("synced")
-    ));
-    sh(&format!(
-        "tar -C {local} --format=posix -cf {0} . && mkdir {1} && tar -C {1} -xf {0}",
-        at("all.tar"),
-        at("untarred")
-    ));
-    tree::assert_equal(source.path(), &folder.join("untarred"));
-    disk_image(&folder.join("image.raw"));
+    striped.sh(1, disturbance, |mount| {
+        format!(
+            "git clone -q --no-local {local} {mount}/clone && cd {mount}/clone && \
+             echo more >more && git add more && git -c user.name=t -c user.email=t@t commit -qm two && \
+             git gc -q && git fsck --strict && test -z \"$(git status --porcelain)\""
+        )
+    });
+    striped.sh(2, disturbance, |mount| {
+        format!(
+            "cd {mount} && sqlite3 base.db 'create table t(n integer primary key, v text)' && \
+             for n in $(seq 1000); do echo \"insert into t values($n, 'value $n');\"; done | sqlite3 base.db && \
+             test \"$(sqlite3 base.db 'select count(*) from t')\" = 1000 && \
+             test \"$(sqlite3 base.db 'pragma integrity_check')\" = ok"
+        )
+    });
+    striped.sh(3, disturbance, |mount| {
+        format!(
+            "rsync -aHX --checksum {local}/ {mount}/synced/ && \
+             rsync -aHXni --checksum {local}/ {mount}/synced/ | wc -l | grep -qx 0"
+        )
+    });
+    striped.sh(4, disturbance, |mount| {
+        format!(
+            "tar -C {local} --format=posix -cf {mount}/all.tar . && mkdir {mount}/untarred && \
+             tar -C {mount}/untarred -xf {mount}/all.tar"
+        )
+    });
+    tree::assert_equal(source.path(), &striped.mount.join("untarred"));
+    striped.sh(5, disturbance, |mount| disk_image(&format!("{mount}/image.raw")));
 }
 
-/// A raw image of a virtual disk, written here and there and checked.
-fn disk_image(path: &Path) {
-    let shown = path.display();
-    sh(&format!(
-        "qemu-img create -q -f raw {shown} 200M && \
-         qemu-io -f raw -c 'write -P 7 1M 3M' -c 'write -P 9 150M 64k' -c 'discard 2M 64k' -c flush {shown} && \
-         qemu-io -f raw -c 'read -P 7 1M 1M' -c 'read -P 9 150M 64k' -c 'read -P 0 199M 1M' {shown}"
-    ));
+/// A raw image of a virtual disk, written here and there and checked; several times, so that it can be disturbed.
+fn disk_image(path: &str) -> String {
+    format!(
+        "for round in $(seq 15); do qemu-img create -q -f raw {path} 200M && \
+         qemu-io -f raw -c 'write -P 7 1M 3M' -c 'write -P 9 150M 64k' -c 'discard 2M 64k' -c flush {path} && \
+         qemu-io -f raw -c 'read -P 7 1M 1M' -c 'read -P 9 150M 64k' -c 'read -P 0 199M 1M' {path}; done"
+    )
 }
 
 /// Operations of one process of `fsx`: it never unmaps what it reads through mappings, so that each costs more than the
@@ -169,43 +182,6 @@ pub fn pjdfstest() -> String {
     let summary = summary.unwrap_or_else(|| panic!("{}\n{}", ran.stdout, ran.stderr));
     assert!(failed.is_empty() && summary.contains(" 0 failed"), "{failed:#?}\n{summary}");
     summary.to_owned()
-}
-
-/// Who is killed and started again while operations are compared with the model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disturbance {
-    None,
-    Kills,
-}
-
-/// Random operations on three mounts beside a model in memory. Panics at the first difference.
-pub fn exerciser(operations: u64, seed: u64, disturbance: Disturbance) {
-    let mut cluster = Cluster::start(3);
-    cluster.mkfs("v", &["-s", "4k", "-w", "3"]);
-    let mounts = [0, 1, 2].map(|_| cluster.mount("v"));
-    fs::create_dir(mounts[0].join("folder")).expect("make a folder");
-    let mut command = Command::new(program("xtfs-exerciser"));
-    command.args([seed.to_string(), operations.to_string()]);
-    command.args(mounts.iter().map(|mount| mount.join("folder")));
-    let operations = Arc::new(AtomicU64::new(0));
-    let running = Counted::start(command, &operations);
-    let mut random = StdRng::seed_from_u64(seed);
-    while disturbance == Disturbance::Kills && !running.has_ended() {
-        // Under way again after the last kill, and then a random while.
-        let target = operations.load(Ordering::Relaxed) + random.random_range(1..300);
-        eventually("the operations go on", || {
-            operations.load(Ordering::Relaxed) >= target || running.has_ended()
-        });
-        let osd = random.random_range(0..cluster.osds.len());
-        let victim = if random.random() { &mut cluster.mrc } else { &mut cluster.osds[osd] };
-        victim.kill9();
-        victim.restart();
-    }
-    println!("{}", running.end());
-    for mount in mounts {
-        mount.unmount();
-    }
-    cluster.assert_clean("v");
 }
 
 /// Users that every Debian has, and what Linux file systems can do beyond the least that POSIX asks for.

@@ -4,14 +4,16 @@ use rand::rngs::StdRng;
 use rand::{RngExt, seq::IndexedRandom};
 
 use super::model::Model;
-use super::op::{Flags, Kind, Onto, Op, Slot, XattrMode};
+use super::op::{Flags, Kind, Onto, Op, Ranges, Room, Slot, Sought, XattrMode};
+use crate::lock::Take;
 
 const NAMES: [&str; 5] = ["a", "b", "c", "d", "a name with spaces and ünïcode"];
 const SLOTS: usize = 8;
 /// Beyond this more is removed than made.
 const NODES_MAX: usize = 60;
 const SIZE_MAX: u64 = 300_000;
-const MODES: [u32; 6] = [0o644, 0o600, 0o755, 0o777, 0o1777, 0o000];
+const MODES: [u32; 9] = [0o644, 0o600, 0o755, 0o777, 0o1777, 0o000, 0o4755, 0o2755, 0o6644];
+const OWNERS: [Option<u32>; 4] = [None, Some(0), Some(1000), Some(2000)];
 const XATTRS: [&str; 3] = ["user.one", "user.two", "user.a.longer.name"];
 
 pub(super) fn draw(random: &mut StdRng, model: &Model) -> Op {
@@ -27,7 +29,10 @@ pub(super) fn draw(random: &mut StdRng, model: &Model) -> Op {
     on_path(random, model)
 }
 
-fn on_open_file(random: &mut StdRng, model: &Model, slot: Slot) -> Op {
+pub(super) fn on_open_file(random: &mut StdRng, model: &Model, slot: Slot) -> Op {
+    if model.is_file(slot) && random.random_bool(0.35) {
+        return Op::Ranges { slot, act: on_ranges(random, model, slot) };
+    }
     let size = model.size_of(slot);
     match random.random_range(0..20) {
         0..=6 => {
@@ -42,10 +47,56 @@ fn on_open_file(random: &mut StdRng, model: &Model, slot: Slot) -> Op {
     }
 }
 
+/// Room, holes, copies and locks: of files only.
+fn on_ranges(random: &mut StdRng, model: &Model, slot: Slot) -> Ranges {
+    let size = model.size_of(slot);
+    match random.random_range(0..20) {
+        0..=5 => {
+            let len = length(random) as u64;
+            Ranges::Allocate { offset: offset(random, size), len, room: room(random) }
+        }
+        6..=9 => {
+            let files = model.open_slots().into_iter().filter(|slot| model.is_file(*slot));
+            let files: Vec<_> = files.collect();
+            let from = *files.choose(random).expect("there is one");
+            let from_offset = offset(random, model.size_of(from));
+            let to_offset = offset(random, size);
+            Ranges::CopyFrom { from, from_offset, to_offset, len: length(random) }
+        }
+        10..=13 => {
+            let sought = if random.random() { Sought::Data } else { Sought::Hole };
+            Ranges::Seek { offset: offset(random, size), sought }
+        }
+        14..=17 => {
+            let take = match random.random_range(0..3) {
+                0 => Take::Shared,
+                1 => Take::Exclusive,
+                _ => Take::Unlock,
+            };
+            let (start, len) = locked(random);
+            Ranges::Lock { take, start, len }
+        }
+        _ => {
+            let (start, len) = locked(random);
+            Ranges::TestLock { start, len }
+        }
+    }
+}
+
+/// Few bytes, so that locks meet each other.
+pub(super) fn locked(random: &mut StdRng) -> (u64, u64) {
+    (random.random_range(0..20), random.random_range(0..10))
+}
+
+fn room(random: &mut StdRng) -> Room {
+    let rooms = [Room::Take, Room::TakeKeepSize, Room::Punch, Room::Zero, Room::ZeroKeepSize];
+    *rooms.choose(random).expect("not empty")
+}
+
 fn on_path(random: &mut StdRng, model: &Model) -> Op {
     let path = path(random, model);
     let mode = *MODES.choose(random).expect("not empty");
-    match random.random_range(0..40) {
+    match random.random_range(0..42) {
         0..=8 => Op::Open { slot: slot(random, model), flags: flags(random), mode, path },
         9..=12 => Op::Mkdir { path, mode },
         13 | 14 => Op::Rmdir { path },
@@ -69,8 +120,16 @@ fn on_path(random: &mut StdRng, model: &Model) -> Op {
         }
         37 => Op::GetXattr { path, name: xattr(random) },
         38 => Op::ListXattr { path },
+        39 | 40 => chown(random, path),
         _ => Op::RemoveXattr { path, name: xattr(random) },
     }
+}
+
+fn chown(random: &mut StdRng, path: String) -> Op {
+    let uid = *OWNERS.choose(random).expect("not empty");
+    // Through FUSE a change of neither is none at all.
+    let gid = *OWNERS[usize::from(uid.is_none())..].choose(random).expect("not empty");
+    Op::Chown { path, uid, gid, follow: random.random_bool(0.7) }
 }
 
 /// One that is free, or else one that must be closed first.

@@ -3,7 +3,7 @@
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::op::{Kind, Onto, Op, Outcome};
+use super::op::{Kind, Onto, Op, Outcome, Ranges, Room, Sought};
 use super::system::System;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,9 +20,14 @@ pub enum Fault {
     XattrLost,
     HoleWithGarbage,
     WrongErrno,
+    PunchIgnored,
+    CopyCutShort,
+    DataOverlooked,
+    LockNotTaken,
+    OwnerKept,
 }
 
-pub const FAULTS: [Fault; 12] = [
+pub const FAULTS: [Fault; 17] = [
     Fault::LostLastByte,
     Fault::StaleSize,
     Fault::EntryMissing,
@@ -35,6 +40,11 @@ pub const FAULTS: [Fault; 12] = [
     Fault::XattrLost,
     Fault::HoleWithGarbage,
     Fault::WrongErrno,
+    Fault::PunchIgnored,
+    Fault::CopyCutShort,
+    Fault::DataOverlooked,
+    Fault::LockNotTaken,
+    Fault::OwnerKept,
 ];
 
 /// A system that does one thing wrong, seldom.
@@ -56,9 +66,18 @@ impl<S: System> Faulty<S> {
             (Fault::LostLastByte, Op::Write { len, .. }) => *len = len.saturating_sub(1),
             (Fault::AppendAtZero, Op::Open { flags, .. }) => flags.append = false,
             (Fault::ExclusiveIgnored, Op::Open { flags, .. }) => flags.exclusive = false,
+            (Fault::CopyCutShort, Op::Ranges { act: Ranges::CopyFrom { len, .. }, .. }) => {
+                *len = len.saturating_sub(1)
+            }
             (Fault::UnlinkIgnored, Op::Unlink { .. })
             | (Fault::CutIgnored, Op::Resize { .. } | Op::Truncate { .. })
-            | (Fault::XattrLost, Op::SetXattr { .. }) => return None,
+            | (Fault::XattrLost, Op::SetXattr { .. })
+            | (
+                Fault::PunchIgnored,
+                Op::Ranges { act: Ranges::Allocate { room: Room::Punch, .. }, .. },
+            )
+            | (Fault::LockNotTaken, Op::Ranges { act: Ranges::Lock { .. }, .. })
+            | (Fault::OwnerKept, Op::Chown { .. }) => return None,
             _ => {}
         }
         Some(bent)
@@ -67,6 +86,15 @@ impl<S: System> Faulty<S> {
     fn spoil(&mut self, mount: usize, op: &Op, outcome: &mut Outcome) {
         match (self.fault, op, outcome) {
             (Fault::LostLastByte, Op::Write { len, .. }, Outcome::Count(count)) => *count = *len,
+            (Fault::CopyCutShort, Op::Ranges { act, .. }, Outcome::Count(count)) => {
+                *count +=
+                    usize::from(matches!(act, Ranges::CopyFrom { len, .. } if *count + 1 == *len));
+            }
+            (
+                Fault::DataOverlooked,
+                Op::Ranges { act: Ranges::Seek { sought: Sought::Data, .. }, .. },
+                Outcome::Position(position),
+            ) => *position += 1,
             (Fault::StaleSize, _, Outcome::Stat(stat)) if stat.kind == Kind::File => {
                 stat.size = stat.size.map(|size| size / 2);
             }

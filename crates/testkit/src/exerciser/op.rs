@@ -1,6 +1,9 @@
 //! What can be asked of a file system, and what it answers.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::lock::Take;
 
 /// Which of the open files.
 pub(super) type Slot = usize;
@@ -31,6 +34,61 @@ pub(super) enum XattrMode {
     Replace,
 }
 
+/// The modes of fallocate(2) that are promised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Room {
+    Take,
+    TakeKeepSize,
+    Punch,
+    Zero,
+    ZeroKeepSize,
+}
+
+/// `SEEK_DATA` and `SEEK_HOLE`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sought {
+    Data,
+    Hole,
+}
+
+/// What is asked of ranges of an open regular file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Ranges {
+    Allocate {
+        offset: u64,
+        len: u64,
+        room: Room,
+    },
+    /// `copy_file_range`, until it is done or at the source's end.
+    CopyFrom {
+        from: Slot,
+        from_offset: u64,
+        to_offset: u64,
+        len: usize,
+    },
+    Seek {
+        offset: u64,
+        sought: Sought,
+    },
+    /// Of the open file description, without waiting. `len` zero is to the end of all files.
+    Lock {
+        take: Take,
+        start: u64,
+        len: u64,
+    },
+    /// What is in the way of an exclusive lock.
+    TestLock {
+        start: u64,
+        len: u64,
+    },
+}
+
+impl Ranges {
+    pub(super) fn is_lock(&self) -> bool {
+        matches!(self, Ranges::Lock { .. } | Ranges::TestLock { .. })
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Op {
     Open {
@@ -57,6 +115,10 @@ pub(super) enum Op {
     Resize {
         slot: Slot,
         size: u64,
+    },
+    Ranges {
+        slot: Slot,
+        act: Ranges,
     },
     Sync {
         slot: Slot,
@@ -106,6 +168,12 @@ pub(super) enum Op {
         path: String,
         mode: u32,
     },
+    Chown {
+        path: String,
+        uid: Option<u32>,
+        gid: Option<u32>,
+        follow: bool,
+    },
     SetMtime {
         path: String,
         seconds: i64,
@@ -141,6 +209,8 @@ pub(super) enum Kind {
 pub(super) struct Stat {
     pub kind: Kind,
     pub mode: u32,
+    pub uid: u32,
+    pub gid: u32,
     pub nlink: u64,
     /// Of a directory: `None`, that is the file system's own business.
     pub size: Option<u64>,
@@ -158,6 +228,14 @@ pub(super) enum Outcome {
     Stat(Stat),
     Entries(BTreeMap<String, Kind>),
     Names(Vec<String>),
+    Position(u64),
+    /// The model's: a position in one of these, or none at all (ENXIO) if `or_none`.
+    PositionIn {
+        ranges: Vec<Range<u64>>,
+        or_none: bool,
+    },
+    /// What is in the way: the system names one, the model all.
+    Locked(Vec<Range<u64>>),
     /// An errno.
     Failed(i32),
 }
@@ -174,6 +252,15 @@ impl Outcome {
                     ..seen.clone()
                 };
                 *told == known
+            }
+            (Outcome::PositionIn { ranges, .. }, Outcome::Position(at)) => {
+                ranges.iter().any(|range| range.contains(at))
+            }
+            (Outcome::PositionIn { or_none, .. }, Outcome::Failed(errno)) => {
+                *or_none && *errno == libc::ENXIO
+            }
+            (Outcome::Locked(told), Outcome::Locked(seen)) => {
+                told.is_empty() == seen.is_empty() && seen.iter().all(|range| told.contains(range))
             }
             (told, seen) => told == seen,
         }

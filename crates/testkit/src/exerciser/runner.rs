@@ -11,8 +11,9 @@ use rand::{RngExt, SeedableRng};
 use super::draw::draw;
 use super::fault::{Fault, Faulty};
 use super::model::{Id, Model};
-use super::op::{Kind, Op, Outcome, Slot};
+use super::op::{Kind, Op, Outcome, Ranges, Slot};
 use super::system::{Kernel, System};
+use crate::lock::Take;
 
 /// Steps that the report of a difference shows.
 const SHOWN: usize = 25;
@@ -28,9 +29,9 @@ pub struct Plan {
     pub fault: Option<Fault>,
 }
 
-struct Runner {
+pub(super) struct Runner {
     random: StdRng,
-    model: Model,
+    pub(super) model: Model,
     system: Box<dyn System>,
     mounts: usize,
     /// Which mount an open file is of.
@@ -51,21 +52,7 @@ pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
             return Err(format!("{} is not empty", folder.display()));
         }
     }
-    let kernel = Kernel::new(plan.folders.clone());
-    let system: Box<dyn System> = match plan.fault {
-        None => Box::new(kernel),
-        Some(fault) => Box::new(Faulty::new(kernel, fault, plan.seed)),
-    };
-    let mut runner = Runner {
-        random: StdRng::seed_from_u64(plan.seed),
-        model: Model::new(),
-        system,
-        mounts: plan.folders.len(),
-        opened_on: BTreeMap::new(),
-        inos: BTreeMap::new(),
-        ids: BTreeMap::new(),
-        last: VecDeque::new(),
-    };
+    let mut runner = Runner::new(plan.folders.clone(), plan.seed, plan.fault);
     for number in 1..=plan.operations {
         let op = draw(&mut runner.random, &runner.model);
         runner.step(number, op)?;
@@ -78,13 +65,39 @@ pub fn run(plan: &Plan, done: impl Fn()) -> Result<(), String> {
 }
 
 impl Runner {
-    fn step(&mut self, number: u64, op: Op) -> Result<(), String> {
+    pub(super) fn new(folders: Vec<PathBuf>, seed: u64, fault: Option<Fault>) -> Self {
+        let mounts = folders.len();
+        let kernel = Kernel::new(folders);
+        let system: Box<dyn System> = match fault {
+            None => Box::new(kernel),
+            Some(fault) => Box::new(Faulty::new(kernel, fault, seed)),
+        };
+        Runner {
+            random: StdRng::seed_from_u64(seed),
+            model: Model::new(),
+            system,
+            mounts,
+            opened_on: BTreeMap::new(),
+            inos: BTreeMap::new(),
+            ids: BTreeMap::new(),
+            last: VecDeque::new(),
+        }
+    }
+
+    fn step(&mut self, number: u64, mut op: Op) -> Result<(), String> {
         let mount = self.random.random_range(0..self.mounts);
-        match &op {
+        match &mut op {
             // Into a place that is taken: the file there is closed first.
             Op::Open { slot, .. } if self.opened_on.contains_key(slot) => {
-                let close = Op::Close { slot: *slot };
-                self.perform(number, self.opened_on[slot], close)?;
+                return self.close(number, *slot).and_then(|()| self.perform(number, mount, op));
+            }
+            Op::Close { slot } => return self.close(number, *slot),
+            // A kernel cannot see that a range of one file is copied into itself if it is open on two mounts.
+            Op::Ranges { slot, act: Ranges::CopyFrom { from, .. } }
+                if self.opened_on[from] != self.opened_on[slot]
+                    && self.model.is_same(*from, *slot) =>
+            {
+                *from = *slot;
             }
             _ => {}
         }
@@ -95,14 +108,20 @@ impl Runner {
         self.perform(number, mount, op)
     }
 
-    fn perform(&mut self, number: u64, mount: usize, op: Op) -> Result<(), String> {
+    /// Its locks are given back first: FUSE closes a file behind the back of its last user.
+    fn close(&mut self, number: u64, slot: Slot) -> Result<(), String> {
+        let mount = self.opened_on[&slot];
+        if self.model.has_locks(slot) {
+            let act = Ranges::Lock { take: Take::Unlock, start: 0, len: 0 };
+            self.perform(number, mount, Op::Ranges { slot, act })?;
+        }
+        self.perform(number, mount, Op::Close { slot })
+    }
+
+    pub(super) fn perform(&mut self, number: u64, mount: usize, op: Op) -> Result<(), String> {
         let told = self.model.perform(&op);
         let seen = self.system.perform(mount, &op);
-        let shown = format!("{number} on mount {mount}: {op:?} -> {}", short(&told));
-        if self.last.len() == SHOWN {
-            self.last.pop_front();
-        }
-        self.last.push_back(shown);
+        self.note(format!("{number} on mount {mount}: {op:?} -> {}", short(&told)));
         if !told.admits(&seen) {
             return Err(self.report(&told, &seen));
         }
@@ -112,6 +131,19 @@ impl Runner {
             _ => {}
         }
         self.compare_ino(&told, &seen)
+    }
+
+    /// Somebody else has performed it.
+    pub(super) fn by_another(&mut self, number: u64, op: &Op) {
+        let told = self.model.perform(op);
+        self.note(format!("{number} by another: {op:?} -> {}", short(&told)));
+    }
+
+    fn note(&mut self, step: String) {
+        if self.last.len() == SHOWN {
+            self.last.pop_front();
+        }
+        self.last.push_back(step);
     }
 
     /// One inode has one number, and no two that live have the same.
@@ -178,6 +210,7 @@ fn slot_of(op: &Op) -> Option<Slot> {
         | Op::Read { slot, .. }
         | Op::Write { slot, .. }
         | Op::Resize { slot, .. }
+        | Op::Ranges { slot, .. }
         | Op::Sync { slot, .. }
         | Op::StatOpen { slot } => Some(*slot),
         _ => None,

@@ -6,12 +6,15 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags,
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Timespec,
+    Timestamps, Uid, XattrFlags,
 };
 use rustix::io::Errno;
 
+use super::locked::range;
 use super::model::filling;
-use super::op::{Flags, Kind, Onto, Op, Outcome, Slot, Stat, XattrMode};
+use super::op::{Flags, Kind, Onto, Op, Outcome, Ranges, Room, Slot, Sought, Stat, XattrMode};
+use crate::lock;
 
 /// Whoever can be asked for an outcome.
 pub(super) trait System {
@@ -45,6 +48,7 @@ impl Kernel {
                 return Ok(Outcome::Count(count));
             }
             Op::Resize { slot, size } => rustix::fs::ftruncate(&self.open[slot], *size)?,
+            Op::Ranges { slot, act } => return self.on_ranges(*slot, act),
             Op::Sync { slot, data_only: true } => rustix::fs::fdatasync(&self.open[slot])?,
             Op::Sync { slot, data_only: false } => rustix::fs::fsync(&self.open[slot])?,
             Op::StatOpen { slot } => return rustix::fs::fstat(&self.open[slot]).map(stat),
@@ -63,6 +67,11 @@ impl Kernel {
             Op::Stat { path, follow: false } => return rustix::fs::lstat(at(path)).map(stat),
             Op::List { path } => return list(&at(path)),
             Op::Chmod { path, mode } => rustix::fs::chmod(at(path), Mode::from_raw_mode(*mode))?,
+            Op::Chown { path, uid, gid, follow } => {
+                let flags = if *follow { AtFlags::empty() } else { AtFlags::SYMLINK_NOFOLLOW };
+                let (uid, gid) = (uid.map(Uid::from_raw), gid.map(Gid::from_raw));
+                rustix::fs::chownat(CWD, at(path), uid, gid, flags)?;
+            }
             Op::SetMtime { path, seconds, nanos } => set_mtime(&at(path), *seconds, *nanos)?,
             Op::SetXattr { path, name, value, mode } => {
                 let flags = match mode {
@@ -84,21 +93,87 @@ impl Kernel {
         Ok(Outcome::Done)
     }
 
+    fn on_ranges(&self, slot: Slot, act: &Ranges) -> Result<Outcome, Errno> {
+        let file = &self.open[&slot];
+        match act {
+            Ranges::Allocate { offset, len, room } => {
+                rustix::fs::fallocate(file, fallocate_flags(*room), *offset, *len)?;
+            }
+            Ranges::CopyFrom { from, from_offset, to_offset, len } => {
+                return self.copy((*from, *from_offset), (slot, *to_offset), *len);
+            }
+            Ranges::Seek { offset, sought } => {
+                let from = match sought {
+                    Sought::Data => SeekFrom::Data(*offset),
+                    Sought::Hole => SeekFrom::Hole(*offset),
+                };
+                return rustix::fs::seek(file, from).map(Outcome::Position);
+            }
+            Ranges::Lock { take, start, len } => {
+                let locked = (start.cast_signed(), len.cast_signed());
+                lock::Kind::Ofd.set(file, *take, locked, false).map_err(errno)?;
+            }
+            Ranges::TestLock { start, len } => {
+                let tested = (start.cast_signed(), len.cast_signed());
+                let found = lock::Kind::Ofd.test(file, tested).map_err(errno)?;
+                let found =
+                    found.map(|(start, len, _)| range(start.cast_unsigned(), len.cast_unsigned()));
+                return Ok(Outcome::Locked(found.into_iter().collect()));
+            }
+        }
+        Ok(Outcome::Done)
+    }
+
     /// All that is there: a read may be cut short by a signal only.
     fn read(&self, slot: Slot, offset: u64, len: usize) -> Result<Outcome, Errno> {
         let mut data = vec![0; len];
         let count = match self.open[&slot].read_at(&mut data, offset) {
             Ok(count) => count,
-            Err(err) => return Err(Errno::from_io_error(&err).unwrap_or(Errno::IO)),
+            Err(err) => return Err(errno(err)),
         };
         data.truncate(count);
         Ok(Outcome::Bytes(data))
+    }
+
+    /// A copy may be cut short anywhere; one that makes the source itself longer still ends where that did.
+    fn copy(
+        &self,
+        (from, mut from_offset): (Slot, u64),
+        (to, mut to_offset): (Slot, u64),
+        len: usize,
+    ) -> Result<Outcome, Errno> {
+        let (source, target) = (&self.open[&from], &self.open[&to]);
+        let size = rustix::fs::fstat(source)?.st_size.cast_unsigned();
+        let end = size.saturating_sub(from_offset);
+        let mut copied = 0;
+        loop {
+            let (from, to) = (Some(&mut from_offset), Some(&mut to_offset));
+            let count = rustix::fs::copy_file_range(source, from, target, to, len - copied)?;
+            copied += count;
+            if count == 0 || copied == len || copied as u64 >= end {
+                return Ok(Outcome::Count(copied));
+            }
+        }
     }
 }
 
 impl System for Kernel {
     fn perform(&mut self, mount: usize, op: &Op) -> Outcome {
         self.act(mount, op).unwrap_or_else(|errno| Outcome::Failed(errno.raw_os_error()))
+    }
+}
+
+fn errno(err: std::io::Error) -> Errno {
+    Errno::from_io_error(&err).unwrap_or(Errno::IO)
+}
+
+fn fallocate_flags(room: Room) -> FallocateFlags {
+    match room {
+        Room::Take => FallocateFlags::empty(),
+        Room::TakeKeepSize => FallocateFlags::KEEP_SIZE,
+        Room::Punch => FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE,
+        Room::Zero => FallocateFlags::ZERO_RANGE,
+        Room::ZeroKeepSize => FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE,
     }
 }
 
@@ -122,6 +197,8 @@ fn stat(stat: rustix::fs::Stat) -> Outcome {
     Outcome::Stat(Stat {
         kind,
         mode: stat.st_mode & 0o7777,
+        uid: stat.st_uid,
+        gid: stat.st_gid,
         nlink: stat.st_nlink,
         size: (kind != Kind::Directory).then(|| u64::try_from(stat.st_size).unwrap_or(0)),
         ino: stat.st_ino,
@@ -146,8 +223,7 @@ fn truncate(path: &Path, size: u64) -> Result<(), Errno> {
     if done == 0 {
         return Ok(());
     }
-    let err = std::io::Error::last_os_error();
-    Err(Errno::from_io_error(&err).unwrap_or(Errno::IO))
+    Err(errno(std::io::Error::last_os_error()))
 }
 
 fn set_mtime(path: &Path, seconds: i64, nanos: u32) -> Result<(), Errno> {

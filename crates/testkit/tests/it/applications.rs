@@ -3,11 +3,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use tempfile::TempDir;
+use xtfs_testkit::campaign::disturbance::Disturbance;
 use xtfs_testkit::campaign::suites::{Striped, applications};
-use xtfs_testkit::{Mount, fuse_or_skip, run, tree};
+use xtfs_testkit::{Mount, errand, fuse_or_skip, run, tree};
 
 /// Of each writer to a database.
 const INSERTS: usize = 12;
@@ -36,26 +36,36 @@ fn end(striped: Striped, second: Mount) {
     striped.cluster.assert_clean("v");
 }
 
-#[test]
-fn git_sqlite_rsync_tar_and_disk_images_work() {
+fn check_applications(disturbance: Disturbance) {
     if !fuse_or_skip() {
         return;
     }
-    let striped = Striped::start();
-    applications(striped.mount.path());
+    let mut striped = Striped::start();
+    applications(&mut striped, disturbance);
     striped.mount.unmount();
     striped.cluster.assert_clean("v");
 }
 
-/// Both insert into one database at once; each transaction is there, and the database is sound.
-fn two_insert(journal: &str, databases: [&Path; 2]) {
+#[test]
+fn git_sqlite_rsync_tar_and_disk_images_work() {
+    check_applications(Disturbance::None);
+}
+
+#[test]
+fn git_sqlite_rsync_tar_and_disk_images_work_while_services_are_killed() {
+    check_applications(Disturbance::Once);
+}
+
+/// Both insert into one database at once; each transaction is there, and the database is sound. `first` is what each
+/// connection begins with.
+fn two_insert((journal, first): (&str, &str), databases: [&Path; 2], inserts: usize) {
     let sql = |database: &Path, script: &str| {
         // All but WAL are each connection's own choice.
-        let script = format!("pragma journal_mode={journal}; {script}");
+        let script = format!("{first} pragma journal_mode={journal}; select '--'; {script}");
         let patient = ["-bail", "-cmd", ".timeout 60000"].map(OsStr::new);
         let args = [&patient[..], &[database.as_os_str(), script.as_ref()]].concat();
         let shown = run("sqlite3", &args).ok();
-        shown.trim_start_matches(journal).trim().to_owned()
+        shown.rsplit("--\n").next().unwrap_or_default().trim().to_owned()
     };
     sql(databases[0], "create table t(writer, number);");
     std::thread::scope(|scope| {
@@ -64,46 +74,66 @@ fn two_insert(journal: &str, databases: [&Path; 2]) {
                 let insert = |number| {
                     format!("begin immediate; insert into t values({writer}, {number}); commit;")
                 };
-                sql(database, &(0..INSERTS).map(insert).collect::<String>());
+                sql(database, &(0..inserts).map(insert).collect::<String>());
             });
         }
     });
     for database in databases {
         let count = sql(database, "select count(*), count(distinct number) from t;");
-        assert_eq!(count, format!("{}|{INSERTS}", 2 * INSERTS), "{journal}");
+        assert_eq!(count, format!("{}|{inserts}", 2 * inserts), "{journal}");
         assert_eq!(sql(database, "pragma integrity_check;"), "ok", "{journal}");
     }
 }
 
-#[test]
-fn two_processes_share_a_database_in_all_journal_modes() {
-    let Some((striped, second)) = two_mounts() else { return };
-    for journal in ["delete", "truncate", "persist", "memory", "wal"] {
+fn check_databases(disturbance: Disturbance) {
+    let Some((mut striped, second)) = two_mounts() else { return };
+    let inserts = if disturbance == Disturbance::None { INSERTS } else { 5 * INSERTS };
+    for journal in ["delete", "truncate", "persist", "memory", "off", "wal"] {
         let database = striped.mount.join(format!("{journal}.db"));
-        two_insert(journal, [&database, &database]);
+        disturbance.during(&mut striped.cluster, 1, || {
+            two_insert((journal, ""), [&database, &database], inserts);
+        });
+    }
+    // A write-ahead log is shared through mapped memory, which two nodes do not have in common: in turns.
+    let in_turns = "pragma locking_mode=exclusive;";
+    let modes = ["delete", "truncate", "persist", "memory", "off"].map(|journal| (journal, ""));
+    for mode in modes.into_iter().chain([("wal", in_turns)]) {
+        let name = format!("{}-on-two.db", mode.0);
+        let databases = [&striped.mount, &second].map(|mount| mount.join(&name));
+        disturbance.during(&mut striped.cluster, 2, || {
+            two_insert(mode, [&databases[0], &databases[1]], inserts);
+        });
     }
     end(striped, second);
 }
 
-/// A write-ahead log is shared through mapped memory, which two nodes do not have in common.
 #[test]
-fn two_mounts_share_a_database_in_all_journal_modes_without_shared_memory() {
-    let Some((striped, second)) = two_mounts() else { return };
-    for journal in ["delete", "truncate", "persist", "memory"] {
-        let name = format!("{journal}.db");
-        two_insert(journal, [&striped.mount.join(&name), &second.join(&name)]);
-    }
-    end(striped, second);
+fn two_processes_and_two_mounts_share_a_database_in_all_journal_modes() {
+    check_databases(Disturbance::None);
+}
+
+#[test]
+fn databases_are_shared_while_services_are_killed() {
+    check_databases(Disturbance::Once);
 }
 
 #[test]
 fn archives_keep_attributes_lists_and_holes_both_ways() {
-    let Some((striped, second)) = two_mounts() else { return };
+    check_archives(Disturbance::None);
+}
+
+#[test]
+fn archives_keep_all_while_services_are_killed() {
+    check_archives(Disturbance::Once);
+}
+
+fn check_archives(disturbance: Disturbance) {
+    let Some((mut striped, second)) = two_mounts() else { return };
     let local = TempDir::with_prefix("xtfs-source-").unwrap();
     let source = local.path().join("source");
     fs::create_dir(&source).unwrap();
     tree::make(&source, 60, 11);
-    let (here, there) = (local.path().display(), striped.mount.path().display());
+    let (here, there) = (local.path().display(), striped.mount.path().display().to_string());
     bash(&format!(
         "cd {here}/source && echo x > listed && setfacl -m u:1001:rw,g:2001:r listed && \
          mkdir inherits && setfacl -d -m u:1002:rwx inherits && ln listed hard && \
@@ -117,16 +147,16 @@ fn archives_keep_attributes_lists_and_holes_both_ways() {
         ))
     };
     let expected = shown(&format!("{here}/source"));
-    bash(&format!(
+    striped.sh(3, disturbance, |_| format!(
         "tar -C {here}/source --acls --xattrs --xattrs-include='*' -Scf {there}/all.tar . && mkdir {there}/tar {here}/back && \
          tar -C {there}/tar --acls --xattrs --xattrs-include='*' -xpf {there}/all.tar && \
          tar -C {there}/tar --acls --xattrs --xattrs-include='*' -Sc . | \
          tar -C {here}/back --acls --xattrs --xattrs-include='*' -xp"
     ));
-    bash(&format!(
+    striped.sh(3, disturbance, |_| format!(
         "rsync -aHAXS {here}/source/ {there}/rsync/ && rsync -aHAXni --checksum {here}/source/ {there}/rsync/ | wc -l | grep -qx 0"
     ));
-    bash(&format!(
+    striped.sh(3, disturbance, |_| format!(
         "cp -a {there}/rsync {there}/copy && cp --sparse=always {there}/rsync/sparse {there}/thin"
     ));
     for folder in [
@@ -144,73 +174,49 @@ fn archives_keep_attributes_lists_and_holes_both_ways() {
     end(striped, second);
 }
 
-/// Delivered as by a mail server: whole under a temporary name, synced, linked into place.
 #[test]
 fn mail_is_delivered_on_one_mount_and_read_on_another() {
-    let Some((striped, second)) = two_mounts() else { return };
+    check_mail(MAILS, Disturbance::None);
+}
+
+#[test]
+fn mail_is_delivered_while_services_are_killed() {
+    check_mail(2 * MAILS, Disturbance::Once);
+}
+
+fn check_mail(mails: usize, disturbance: Disturbance) {
+    let Some((mut striped, second)) = two_mounts() else { return };
     for folder in ["tmp", "new", "cur"] {
         fs::create_dir(striped.mount.join(folder)).unwrap();
     }
-    let text = |number: usize| format!("mail {number}\n").repeat(1 + number * 37);
-    let mut read = 0;
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            for number in 0..MAILS {
-                let at = |folder: &str| striped.mount.join(format!("{folder}/{number}"));
-                fs::write(at("tmp"), text(number)).unwrap();
-                fs::File::open(at("tmp")).unwrap().sync_all().unwrap();
-                fs::hard_link(at("tmp"), at("new")).unwrap();
-                fs::remove_file(at("tmp")).unwrap();
-            }
-        });
-        xtfs_testkit::eventually("all mail is read", || {
-            for entry in fs::read_dir(second.join("new")).unwrap() {
-                let name = entry.unwrap().file_name().into_string().unwrap();
-                let read_mail = second.join(format!("cur/{name}:2,S"));
-                fs::rename(second.join("new").join(&name), &read_mail).unwrap();
-                assert_eq!(fs::read_to_string(read_mail).unwrap(), text(name.parse().unwrap()));
-                read += 1;
-            }
-            read == MAILS
-        });
-    });
-    assert_eq!(fs::read_dir(striped.mount.join("cur")).unwrap().count(), MAILS);
+    let errands = vec![
+        errand::start("deliver", striped.mount.path(), mails),
+        errand::start("collect", second.path(), mails),
+    ];
+    disturbance.during(&mut striped.cluster, 4, || errand::end(errands));
+    assert_eq!(fs::read_dir(striped.mount.join("cur")).unwrap().count(), mails);
     assert_eq!(fs::read_dir(striped.mount.join("tmp")).unwrap().count(), 0);
     end(striped, second);
 }
 
 #[test]
 fn a_file_that_is_replaced_is_read_whole_on_another_mount() {
-    let Some((striped, second)) = two_mounts() else { return };
-    let text = |version: usize| format!("{version:06}\n").repeat(1 + version * 997 % 60_000);
-    fs::write(striped.mount.join("f"), text(0)).unwrap();
-    let done = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let readers: Vec<_> = [&striped.mount, &second]
-            .map(|mount| {
-                scope.spawn(|| {
-                    let mut last = 0;
-                    while !done.load(Ordering::Relaxed) {
-                        let seen = fs::read_to_string(mount.join("f")).unwrap();
-                        let version: usize = seen[..6].parse().unwrap();
-                        assert!(
-                            version >= last && seen == text(version),
-                            "version {version} after {last}"
-                        );
-                        last = version;
-                    }
-                })
-            })
-            .into_iter()
-            .collect();
-        for version in 1..=VERSIONS {
-            fs::write(striped.mount.join("f.new"), text(version)).unwrap();
-            fs::rename(striped.mount.join("f.new"), striped.mount.join("f")).unwrap();
-        }
-        done.store(true, Ordering::Relaxed);
-        for reader in readers {
-            reader.join().unwrap();
-        }
-    });
+    check_replacing(VERSIONS, Disturbance::None);
+}
+
+#[test]
+fn a_file_is_replaced_and_read_while_services_are_killed() {
+    check_replacing(2 * VERSIONS, Disturbance::Once);
+}
+
+fn check_replacing(versions: usize, disturbance: Disturbance) {
+    let Some((mut striped, second)) = two_mounts() else { return };
+    fs::write(striped.mount.join("f"), errand::version(0)).unwrap();
+    let errands = vec![
+        errand::start("watch", striped.mount.path(), versions),
+        errand::start("watch", second.path(), versions),
+        errand::start("replace", striped.mount.path(), versions),
+    ];
+    disturbance.during(&mut striped.cluster, 5, || errand::end(errands));
     end(striped, second);
 }

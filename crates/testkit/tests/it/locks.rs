@@ -1,105 +1,12 @@
 //! Locks over two mounts: fcntl, those of open file descriptions, flock.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use xtfs_testkit::campaign::counters::{Plan, run};
-use xtfs_testkit::{Cluster, Mount, eventually, fuse_or_skip, program};
-
-const PATIENCE: Duration = Duration::from_secs(60);
-
-/// A process that has the file open and does as it is told.
-struct Locker {
-    child: Child,
-    orders: ChildStdin,
-    answers: Receiver<String>,
-}
-
-impl Locker {
-    fn start(path: &Path) -> Self {
-        let mut command = Command::new(program("xtfs-locker"));
-        command.arg(path).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let orders = child.stdin.take().unwrap();
-        let output = BufReader::new(child.stdout.take().unwrap());
-        let (tell, answers) = channel();
-        std::thread::spawn(move || {
-            for line in output.lines().map_while(Result::ok) {
-                if tell.send(line).is_err() {
-                    return;
-                }
-            }
-        });
-        Locker { child, orders, answers }
-    }
-
-    fn order(&mut self, order: &str) {
-        writeln!(self.orders, "{order}").unwrap();
-    }
-
-    #[track_caller]
-    fn answer(&self) -> String {
-        self.answers.recv_timeout(PATIENCE).unwrap()
-    }
-
-    #[track_caller]
-    fn ask(&mut self, order: &str) -> String {
-        self.order(order);
-        self.answer()
-    }
-
-    #[track_caller]
-    fn expect(&mut self, order: &str, answer: &str) {
-        assert_eq!(self.ask(order), answer, "{order}");
-    }
-
-    fn kill9(mut self) -> Duration {
-        let start = Instant::now();
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-        start.elapsed()
-    }
-
-    fn state(&self) -> Option<char> {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
-        stat.rsplit(") ").next()?.chars().next()
-    }
-
-    /// Waits until the process sleeps in the kernel, asking for a lock.
-    fn wait_until_it_waits(&self) {
-        self.wait_until_so_many_wait(1);
-    }
-
-    /// The same of its threads.
-    fn wait_until_so_many_wait(&self, count: usize) {
-        let waits = |task: fs::DirEntry| {
-            let syscall = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
-            let number = syscall.split(' ').next().and_then(|it| it.parse::<i64>().ok());
-            number.is_some_and(|it| [libc::SYS_fcntl, libc::SYS_flock].contains(&it))
-        };
-        eventually("it waits", || {
-            let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).unwrap();
-            tasks.filter_map(Result::ok).filter_map(|task| waits(task).then_some(())).count()
-                >= count
-        });
-    }
-
-    fn signal(&self, signal: rustix::process::Signal) {
-        let pid = rustix::process::Pid::from_child(&self.child);
-        rustix::process::kill_process(pid, signal).unwrap();
-    }
-}
-
-impl Drop for Locker {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use xtfs_testkit::campaign::disturbance::Disturbance;
+use xtfs_testkit::locker::Locker;
+use xtfs_testkit::{Cluster, Mount, eventually, fuse_or_skip};
 
 struct World {
     mounts: [Mount; 2],
@@ -130,19 +37,29 @@ impl World {
     }
 }
 
+/// An OSD and the MRC, in the middle of what is going on.
+fn kill_services(world: &mut World) {
+    for daemon in [&mut world.cluster.osds[0], &mut world.cluster.mrc] {
+        daemon.kill9();
+        daemon.restart();
+    }
+}
+
 const LOCKED: &str = "errno 11";
 
 #[test]
 fn no_increment_under_a_lock_is_lost() {
     if fuse_or_skip() {
-        run(Plan { increments: 600, processes_per_mount: 2, kill_mrc: false });
+        let disturbance = Disturbance::None;
+        run(Plan { increments: 600, processes_per_mount: 2, disturbance, seed: 1 });
     }
 }
 
 #[test]
-fn no_increment_is_lost_when_the_mrc_is_killed() {
+fn no_increment_is_lost_when_services_are_killed() {
     if fuse_or_skip() {
-        run(Plan { increments: 300, processes_per_mount: 1, kill_mrc: true });
+        let disturbance = Disturbance::Once;
+        run(Plan { increments: 600, processes_per_mount: 1, disturbance, seed: 2 });
     }
 }
 
@@ -172,7 +89,7 @@ fn locks_of_one_mount_hold_on_the_other() {
     b.expect("fcntl try exclusive 0 10", "ok");
     b.expect("fcntl try exclusive 15 0", "ok");
     b.expect("fcntl test 12 1", "held 10 5 0");
-    let pid = b.child.id();
+    let pid = b.pid();
     let mut c = Locker::start(&world.mounts[1].join("f"));
     c.expect("fcntl test 0 1", &format!("held 0 10 {pid}"));
     a.expect("fcntl try unlock 12 1", "ok");
@@ -225,13 +142,29 @@ fn a_deadlock_is_refused() {
     one_is_refused([&a, &b]);
 }
 
+#[test]
+fn a_deadlock_is_refused_after_services_were_killed() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let [mut a, mut b] = world.lockers();
+    a.expect("fcntl try exclusive 0 1", "ok");
+    b.expect("fcntl try exclusive 1 1", "ok");
+    a.order("fcntl wait exclusive 1 1");
+    a.wait_until_it_waits();
+    kill_services(&mut world);
+    b.order("fcntl wait exclusive 0 1");
+    one_is_refused([&a, &b]);
+}
+
 /// Of two who wait for each other.
 fn one_is_refused(waiting: [&Locker; 2]) {
     let deadlock = format!("errno {}", libc::EDEADLK);
     let mut refused = 0;
     eventually("one is refused", || {
         for it in waiting {
-            if let Ok(answer) = it.answers.try_recv() {
+            if let Some(answer) = it.answer_now() {
                 assert_eq!(answer, deadlock);
                 refused += 1;
             }
@@ -302,7 +235,9 @@ fn a_killed_waiter_goes_while_the_mrc_is_away_and_leaves_nothing() {
     b.order("fcntl wait exclusive 0 0");
     b.wait_until_it_waits();
     // It has timeo, 30 seconds, for its attempt.
-    let took = b.kill9();
+    let start = Instant::now();
+    b.kill9();
+    let took = start.elapsed();
     assert!(took < Duration::from_secs(25), "{took:?}");
     world.cluster.mrc.restart();
     eventually("nothing is left", || a.ask("fcntl try exclusive 0 0") == "ok");
@@ -355,9 +290,7 @@ fn a_killed_waiter_goes_at_once_and_a_signal_ends_a_wait() {
         a.expect("fcntl try exclusive 0 0", "ok");
         b.order(&format!("{kind} wait exclusive 0 0"));
         b.wait_until_it_waits();
-        assert!(b.state().is_some());
-        let took = b.kill9();
-        assert!(took < PATIENCE, "{took:?}");
+        b.kill9();
         a.expect("fcntl try unlock 0 0", "ok");
         // And it left nothing behind.
         let mut c = Locker::start(&world.mounts[0].join("f"));
@@ -375,6 +308,47 @@ fn a_killed_mount_gives_its_locks_back_when_its_session_expires() {
     a.expect("fcntl try exclusive 0 0", "ok");
     b.order("fcntl wait exclusive 0 0");
     b.wait_until_it_waits();
+    kill_mount(&world.mounts[0]);
+    assert_eq!(b.answer(), "ok");
+    drop(a);
+}
+
+#[test]
+fn holders_and_waiters_that_die_leave_nothing_after_services_were_killed() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    for kind in ["fcntl", "ofd", "flock"] {
+        let [mut a, mut b] = world.lockers();
+        a.expect(&format!("{kind} try exclusive 0 0"), "ok");
+        b.order(&format!("{kind} wait exclusive 0 0"));
+        b.wait_until_it_waits();
+        kill_services(&mut world);
+        a.kill9();
+        assert_eq!(b.answer(), "ok", "{kind}");
+        let mut c = Locker::start(&world.mounts[0].join("f"));
+        c.order(&format!("{kind} wait exclusive 0 0"));
+        c.wait_until_it_waits();
+        kill_services(&mut world);
+        c.kill9();
+        b.expect(&format!("{kind} try unlock 0 0"), "ok");
+        let mut d = Locker::start(&world.mounts[1].join("f"));
+        d.expect("fcntl try exclusive 0 0", "ok");
+    }
+}
+
+#[test]
+fn a_killed_mount_gives_its_locks_back_after_services_were_killed() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut world = World::new();
+    let [mut a, mut b] = world.lockers();
+    a.expect("fcntl try exclusive 0 0", "ok");
+    b.order("fcntl wait exclusive 0 0");
+    b.wait_until_it_waits();
+    kill_services(&mut world);
     kill_mount(&world.mounts[0]);
     assert_eq!(b.answer(), "ok");
     drop(a);
