@@ -52,8 +52,9 @@ pub(super) fn believe(inode: &mut Inode, report: &WriteReport) {
 
 fn last_writer_closed(change: &mut Change<'_, '_>, inode: &mut Inode) -> Result<()> {
     let pending = change.rows().pending(inode.ino)?;
-    // A file without a name has nobody to tell its size to once it is closed.
-    if inode.nlink > 0 && (inode.dirty || pending.settle) {
+    // A file without a name has nobody to tell its size to, but those who hold it open.
+    let asked_for = inode.nlink > 0 || change.rows().is_held(inode.ino)?;
+    if asked_for && (inode.dirty || pending.settle) {
         return change.put_pending(inode.ino, Pending { settle: true, ..pending });
     }
     inode.settled();

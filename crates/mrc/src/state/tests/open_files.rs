@@ -489,6 +489,21 @@ fn r8_a_file_without_data_needs_no_worker() {
 }
 
 #[test]
+fn r3_a_file_without_a_name_is_settled_for_those_who_still_read_it() {
+    let mut world = World::new();
+    let file = world.create(Ino::ROOT, "f", 0o644, WRITE).unwrap().inode.ino;
+    world.open(file, READ).unwrap();
+    world.unlink(Ino::ROOT, "f").unwrap();
+    let doubtful = WriteReport { file_epoch: FileEpoch(0), ..world.report(file, 8192) };
+    world.close(file, true, Some(doubtful)).unwrap();
+    assert!(world.inode(file).writing, "its columns know the size");
+    assert!(world.vol().pending(file).unwrap().settle);
+    world.close(file, false, None).unwrap();
+    let [left] = world.vol().orphans(Ino(0), 9).unwrap()[..] else { panic!("it is gone") };
+    assert_eq!(left, (file, Orphan::Waiting));
+}
+
+#[test]
 fn r8_a_rename_over_a_file_makes_it_an_orphan() {
     let mut world = World::new();
     let old = world.written("old", 10);
