@@ -8,6 +8,7 @@ mod daemon;
 mod eventually;
 pub mod exerciser;
 pub mod lock;
+pub mod mapping;
 mod mount;
 mod programs;
 pub mod tree;
