@@ -20,5 +20,6 @@ mod permissions;
 mod posix;
 mod power_cuts;
 mod small_disk;
+mod statfs;
 mod times;
 mod tools;
