@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::suites::Disturbance;
-use xtfs_testkit::campaign::{kills, power_cuts, suites};
+use xtfs_testkit::campaign::{entries, kills, power_cuts, suites};
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -11,7 +11,7 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, or operations of fsx and the exerciser
+    /// Kills of each service, power cuts, entries, or operations of fsx and the exerciser
     #[arg(long)]
     count: Option<u32>,
 }
@@ -22,6 +22,8 @@ enum Name {
     Kills,
     /// Power cuts of the whole cluster under load
     PowerCuts,
+    /// A directory of a million entries, listed while they change
+    Entries,
     /// Debian's kernel source: unpack, compare, compile a part
     Kernel,
     /// The crates.io fsx on a striped file
@@ -46,6 +48,10 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
         Name::PowerCuts => {
             let plan = power_cuts::Plan { cuts: campaign.count.unwrap_or(20), seed };
             println!("{}", power_cuts::run_plan(plan));
+        }
+        Name::Entries => {
+            let plan = entries::Plan { entries: campaign.count.unwrap_or(1_000_000).into(), seed };
+            println!("{}", entries::run(plan));
         }
         Name::Kernel => suites::kernel_tree(),
         Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed),

@@ -2,6 +2,7 @@
 
 pub mod counted;
 pub mod counters;
+pub mod entries;
 pub mod kills;
 pub mod power_cuts;
 pub mod suites;

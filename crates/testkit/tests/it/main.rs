@@ -6,6 +6,7 @@ mod append;
 mod applications;
 mod bad_input;
 mod corruption;
+mod directories;
 mod elasticity;
 mod files;
 mod full_disk;
