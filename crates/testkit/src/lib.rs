@@ -7,14 +7,18 @@ mod cluster;
 mod daemon;
 mod eventually;
 pub mod exerciser;
+mod ganesha;
+pub mod handle;
 pub mod lock;
 pub mod mapping;
 mod mount;
+pub mod nfs;
 mod programs;
 pub mod tree;
 
 pub use cluster::{Cluster, OsdOptions};
 pub use daemon::Daemon;
 pub use eventually::{eventually, eventually_within};
+pub use ganesha::Ganesha;
 pub use mount::Mount;
 pub use programs::{Ran, fuse_or_skip, program, run};
