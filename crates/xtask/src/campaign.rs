@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::disturbance::Disturbance;
-use xtfs_testkit::campaign::{beside_model, counters, kills, power_cuts, suites};
+use xtfs_testkit::campaign::{beside_model, counters, entries, kills, power_cuts, suites};
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -11,7 +11,7 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, increments of counters, or operations of the others
+    /// Kills of each service, power cuts, entries, increments of counters, or operations of the others
     #[arg(long)]
     count: Option<u32>,
     /// kill -9 and restart OSDs and the MRC after about so many requests, again and again; for kernel, exerciser, turns,
@@ -26,6 +26,8 @@ enum Name {
     Kills,
     /// Power cuts of the whole cluster under load
     PowerCuts,
+    /// A directory of a million entries, listed while they change
+    Entries,
     /// Debian's kernel source: unpack, compare, compile a part
     Kernel,
     /// The crates.io fsx on a striped file
@@ -55,6 +57,10 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
         Name::PowerCuts => {
             let plan = power_cuts::Plan { cuts: campaign.count.unwrap_or(20), seed };
             println!("{}", power_cuts::run_plan(plan));
+        }
+        Name::Entries => {
+            let plan = entries::Plan { entries: campaign.count.unwrap_or(1_000_000).into(), seed };
+            println!("{}", entries::run(plan));
         }
         Name::Kernel => suites::kernel_tree(seed, disturbance),
         Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed),

@@ -4,6 +4,7 @@ pub mod beside_model;
 pub mod counted;
 pub mod counters;
 pub mod disturbance;
+pub mod entries;
 pub mod kills;
 pub mod power_cuts;
 pub mod suites;

@@ -169,24 +169,66 @@ pub fn fsx(operations: u64, seed: u64) {
     striped.cluster.assert_clean("v");
 }
 
-/// The crates.io `pjdfstest`, to its end. Returns its last line, in which it counts; panics if a test failed.
+/// The crates.io `pjdfstest`, to its end. Returns its last lines, in which it counts; panics if a test failed, or if
+/// another was skipped than those that `docs/semantics.md` gives reasons for.
 pub fn pjdfstest() -> String {
     let striped = Striped::start();
-    let folder = TempDir::with_prefix("xtfs-pjdfstest-").expect("a temporary folder");
-    let settings = folder.path().join("settings.toml");
-    fs::write(&settings, PJDFSTEST_SETTINGS).expect("write");
-    let (settings, mount) = (settings.as_os_str(), striped.mount.path().as_os_str());
-    let ran = run(tool("pjdfstest"), &["-c".as_ref(), settings, "-p".as_ref(), mount]);
-    let failed: Vec<_> = ran.stdout.lines().filter(|line| line.contains("FAILED")).collect();
-    let summary = ran.stdout.lines().rfind(|line| line.starts_with("Summary"));
-    let summary = summary.unwrap_or_else(|| panic!("{}\n{}", ran.stdout, ran.stderr));
-    assert!(failed.is_empty() && summary.contains(" 0 failed"), "{failed:#?}\n{summary}");
-    summary.to_owned()
+    // By itself: other tests of the suite leave a file open, after which no file system is remounted read-only.
+    let remounting = pjdfstest_run(&striped, Remounts::Yes, &["erofs"]);
+    let others = pjdfstest_run(&striped, Remounts::No, &[]);
+    for skipped in &others.skipped {
+        let known = ["::erofs_", "link::link_count_max"].iter().any(|it| skipped.contains(it));
+        assert!(known, "{skipped}");
+    }
+    assert!(remounting.skipped.is_empty(), "{:?}", remounting.skipped);
+    format!("{}\nread-only: {}", others.summary, remounting.summary)
 }
 
-/// Users that every Debian has, and what Linux file systems can do beyond the least that POSIX asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Remounts {
+    Yes,
+    No,
+}
+
+struct Pjdfstest {
+    skipped: Vec<String>,
+    summary: String,
+}
+
+fn pjdfstest_run(striped: &Striped, remounts: Remounts, filters: &[&str]) -> Pjdfstest {
+    let folder = TempDir::with_prefix("xtfs-pjdfstest-").expect("a temporary folder");
+    let at = |name: &str| folder.path().join(name);
+    // A folder elsewhere: links and renames to it are refused.
+    let elsewhere = format!("[features]\nsecondary_fs = {:?}\n", folder.path());
+    let allowed = format!("[settings]\nallow_remount = {}\n", remounts == Remounts::Yes);
+    fs::write(at("settings"), [&elsewhere, PJDFSTEST_SETTINGS, &allowed].concat()).expect("write");
+    // The suite remounts with mount(8), which finds our helper only where we are installed.
+    let helper = format!(
+        "#!/bin/sh\ncase $2 in\nremount,*) exec {} {} \"$3\" \"$1\" \"$2\" ;;\n*) exec /bin/mount \"$@\" ;;\nesac\n",
+        program("mount-xtfs").display(),
+        striped.cluster.spec("v")
+    );
+    fs::write(at("mount"), helper).expect("write");
+    sh(&format!("chmod +x {}", at("mount").display()));
+    let path = std::env::var("PATH").expect("PATH is set");
+    let mut command = Command::new(tool("pjdfstest"));
+    command.env("PATH", format!("{}:{path}", folder.path().display()));
+    command.arg("-c").arg(at("settings")).arg("-p").arg(striped.mount.path()).args(filters);
+    let output = command.output().expect("start pjdfstest");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let summary = stdout.lines().rfind(|line| line.starts_with("Summary"));
+    let summary = summary.unwrap_or_else(|| panic!("{stdout}\n{output:?}"));
+    let with = |word: &str| {
+        stdout.lines().filter(|line| line.ends_with(word)).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let failed = with("FAILED");
+    assert!(failed.is_empty() && summary.contains(" 0 failed"), "{failed:#?}\n{summary}");
+    Pjdfstest { skipped: with("skipped"), summary: summary.to_owned() }
+}
+
+/// Users that every Debian has, and what Linux file systems can do beyond the least that POSIX asks for. Follows the
+/// table of features.
 const PJDFSTEST_SETTINGS: &str = r#"
-[features]
 posix_fallocate = {}
 rename_ctime = {}
 utime_now = {}
