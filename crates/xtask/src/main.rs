@@ -23,7 +23,7 @@ enum Job {
     Dist,
     /// Write deploy/*.toml anew from the configuration structs
     Samples,
-    /// Run a long test: kills, power-cuts, kernel, fsx, pjdfstest
+    /// Run a long test: kills, power-cuts, kernel, fsx, pjdfstest, stress, dbench
     Campaign(campaign::Campaign),
     /// Check what compiler and linter cannot: first lines, fresh samples, nothing left unfinished
     Tidy,

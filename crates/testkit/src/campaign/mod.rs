@@ -2,7 +2,11 @@
 
 pub mod counted;
 pub mod counters;
+pub mod dbench;
+mod disturbed;
 pub mod kills;
+mod local;
 pub mod power_cuts;
+pub mod stress;
 pub mod suites;
 pub mod workload;

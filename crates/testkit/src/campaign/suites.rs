@@ -11,6 +11,7 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::counted::Counted;
+use super::disturbed::{lines, run_disturbed};
 use crate::{Cluster, Mount, OsdOptions, eventually, program, run, tree};
 
 /// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
@@ -142,36 +143,50 @@ fn disk_image(path: &Path) {
 /// one before, and the kernel refuses one more after some 300 000 operations.
 const FSX_ROUND: u64 = 25_000;
 
-/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on.
-pub fn fsx(operations: u64, seed: u64) {
-    let striped = Striped::start();
-    for (round, seed) in (0..operations.div_ceil(FSX_ROUND)).zip(seed..) {
+/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on. The middle one is disturbed.
+pub fn fsx(operations: u64, seed: u64, disturbance: Disturbance) {
+    let mut striped = Striped::start();
+    let rounds = operations.div_ceil(FSX_ROUND);
+    for (round, seed) in (0..rounds).zip(seed..) {
         let count = FSX_ROUND.min(operations - round * FSX_ROUND);
-        let file = striped.mount.join(format!("fsx{seed}"));
-        let command = format!("{} -N {count} -S {seed} {}", tool("fsx").display(), file.display());
-        println!("{command}");
-        sh(&command);
+        let mut command = Command::new(tool("fsx"));
+        command.args(["-N", &count.to_string(), "-S", &seed.to_string()]);
+        let disturbance = if round == rounds / 2 { disturbance } else { Disturbance::None };
+        if disturbance == Disturbance::Kills {
+            // A line for each operation.
+            command.arg("-v");
+        }
+        command.arg(striped.mount.join(format!("fsx{seed}")));
+        println!("{command:?}");
+        let half = usize::try_from(count / 2).expect("small");
+        let middle = |output: &Path| lines(output) >= half;
+        run_disturbed(command, &mut striped.cluster, disturbance, middle).ok();
     }
     striped.mount.unmount();
     striped.cluster.assert_clean("v");
 }
 
+/// About half of the lines that `pjdfstest` prints, one for each test.
+const PJDFSTEST_HALF: usize = 250;
+
 /// The crates.io `pjdfstest`, to its end. Returns its last line, in which it counts; panics if a test failed.
-pub fn pjdfstest() -> String {
-    let striped = Striped::start();
+pub fn pjdfstest(disturbance: Disturbance) -> String {
+    let mut striped = Striped::start();
     let folder = TempDir::with_prefix("xtfs-pjdfstest-").expect("a temporary folder");
     let settings = folder.path().join("settings.toml");
     fs::write(&settings, PJDFSTEST_SETTINGS).expect("write");
-    let (settings, mount) = (settings.as_os_str(), striped.mount.path().as_os_str());
-    let ran = run(tool("pjdfstest"), &["-c".as_ref(), settings, "-p".as_ref(), mount]);
+    let mut command = Command::new(tool("pjdfstest"));
+    command.arg("-c").arg(settings).arg("-p").arg(striped.mount.path());
+    let half_done = |output: &Path| lines(output) >= PJDFSTEST_HALF;
+    let ran = run_disturbed(command, &mut striped.cluster, disturbance, half_done);
     let failed: Vec<_> = ran.stdout.lines().filter(|line| line.contains("FAILED")).collect();
     let summary = ran.stdout.lines().rfind(|line| line.starts_with("Summary"));
-    let summary = summary.unwrap_or_else(|| panic!("{}\n{}", ran.stdout, ran.stderr));
-    assert!(failed.is_empty() && summary.contains(" 0 failed"), "{failed:#?}\n{summary}");
+    let summary = summary.unwrap_or_else(|| panic!("{}", ran.stdout));
+    assert!(failed.is_empty() && summary.contains(" 0 failed"), "{}", ran.stdout);
     summary.to_owned()
 }
 
-/// Who is killed and started again while operations are compared with the model.
+/// Who is killed and started again while a suite runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
     None,
@@ -230,6 +245,6 @@ fn tool(name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn sh(script: &str) -> String {
+pub(super) fn sh(script: &str) -> String {
     run("bash", &["-euo", "pipefail", "-c", script]).ok()
 }
