@@ -10,6 +10,7 @@ pub mod exerciser;
 pub mod lock;
 mod mount;
 mod programs;
+mod session;
 pub mod tree;
 
 pub use cluster::{Cluster, OsdOptions};
@@ -17,3 +18,4 @@ pub use daemon::Daemon;
 pub use eventually::{eventually, eventually_within};
 pub use mount::Mount;
 pub use programs::{Ran, fuse_or_skip, program, run};
+pub use session::Session;

@@ -11,6 +11,7 @@ mod files;
 mod full_disk;
 mod holes;
 mod killing;
+mod liveness;
 mod locks;
 mod lost_osd;
 mod permissions;
