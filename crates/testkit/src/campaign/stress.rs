@@ -46,12 +46,13 @@ const CLEANING_SECONDS: u32 = 300;
 
 /// Some stressors go through all mounts of the machine, as `fanotify` does, which then asks for leave to open anything
 /// there. So each has a mount namespace of its own, without FUSE mounts but the one in `$1`. What the daemon of a mount
-/// does is not in it. `umount -c` does not look at mount points, the daemon of which may be gone.
+/// does is not in it. `umount -c` does not look at mount points, the daemon of which may be gone; one whose folder is
+/// removed meanwhile is no mount point any more.
 const ALONE: &str = r#"
 keep=$1
 shift
 while read -r target type; do
-    case $type in fuse.* | fuseblk) [ "$target" = "$keep" ] || umount -l -c "$target" ;; esac
+    case $type in fuse.* | fuseblk) [ "$target" = "$keep" ] || umount -l -c "$target" || true ;; esac
 done < <(findmnt --raw --noheadings --output TARGET,FSTYPE)
 exec "$@"
 "#;
