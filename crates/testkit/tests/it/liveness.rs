@@ -33,15 +33,12 @@ hold() {
 crowd() { dd if=/dev/urandom of=crowded bs=4k count=16 conv=notrunc; }
 # Whoever is killed closes all that it has open, one after the other, before it is gone. Emptied files are synced then.
 many_emptied() {
-    exec {never}<> <(:)
-    for number in {1..40}; do echo before >"emptied.$number"; done
-    for number in {1..40}; do exec {open}>"emptied.$number" && opened+=("$open"); done
+    for number in {1..120}; do echo before >"emptied.$number"; done
+    # There is always something that is not synced yet.
+    while :; do echo data && sleep 0.5; done | tee emptied.{1..120} &
+    until grep -q data emptied.120; do sleep 0.05; done
     touch started.many_emptied
-    # There is always something that is not synced yet. No `sleep`: it would close all of them, too.
-    while :; do
-        for open in "${opened[@]}"; do echo data >&"$open"; done
-        read -r -t 0.5 -u "$never"
-    done
+    sleep 3600
 }
 many_locked() {
     for number in {1..40}; do echo >"locked.$number"; done
