@@ -16,6 +16,7 @@ pub mod mapping;
 mod mount;
 pub mod nfs;
 mod programs;
+mod session;
 pub mod tree;
 
 pub use cluster::{Cluster, OsdOptions};
@@ -24,3 +25,4 @@ pub use eventually::{eventually, eventually_within};
 pub use ganesha::Ganesha;
 pub use mount::Mount;
 pub use programs::{Ran, fuse_or_skip, program, run};
+pub use session::Session;

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use tempfile::TempDir;
 
 use super::disturbance::Disturbance;
+use super::disturbed::{lines, run_disturbed};
 use crate::{Cluster, Mount, OsdOptions, program, run, tree};
 
 /// Four OSDs as processes of their own, a volume striped 128 KiB × 4, and its mount.
@@ -155,27 +157,39 @@ fn disk_image(path: &str) -> String {
 /// one before, and the kernel refuses one more after some 300 000 operations.
 const FSX_ROUND: u64 = 25_000;
 
-/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on.
-pub fn fsx(operations: u64, seed: u64) {
-    let striped = Striped::start();
-    for (round, seed) in (0..operations.div_ceil(FSX_ROUND)).zip(seed..) {
+/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on. The middle one is disturbed.
+pub fn fsx(operations: u64, seed: u64, disturbance: Disturbance) {
+    let mut striped = Striped::start();
+    let rounds = operations.div_ceil(FSX_ROUND);
+    for (round, seed) in (0..rounds).zip(seed..) {
         let count = FSX_ROUND.min(operations - round * FSX_ROUND);
-        let file = striped.mount.join(format!("fsx{seed}"));
-        let command = format!("{} -N {count} -S {seed} {}", tool("fsx").display(), file.display());
-        println!("{command}");
-        sh(&command);
+        let mut command = Command::new(tool("fsx"));
+        command.args(["-N", &count.to_string(), "-S", &seed.to_string()]);
+        let disturbance = if round == rounds / 2 { disturbance } else { Disturbance::None };
+        if disturbance != Disturbance::None {
+            // A line for each operation.
+            command.arg("-v");
+        }
+        command.arg(striped.mount.join(format!("fsx{seed}")));
+        println!("{command:?}");
+        let half = usize::try_from(count / 2).expect("small");
+        let middle = |output: &Path| lines(output) >= half;
+        run_disturbed(command, &mut striped.cluster, disturbance, middle).ok();
     }
     striped.mount.unmount();
     striped.cluster.assert_clean("v");
 }
 
+/// About half of the lines that `pjdfstest` prints, one for each test.
+const PJDFSTEST_HALF: usize = 250;
+
 /// The crates.io `pjdfstest`, to its end. Returns its last lines, in which it counts; panics if a test failed, or if
 /// another was skipped than those that `docs/semantics.md` gives reasons for.
-pub fn pjdfstest() -> String {
-    let striped = Striped::start();
+pub fn pjdfstest(disturbance: Disturbance) -> String {
+    let mut striped = Striped::start();
     // By itself: other tests of the suite leave a file open, after which no file system is remounted read-only.
-    let remounting = pjdfstest_run(&striped, Remounts::Yes, &["erofs"]);
-    let others = pjdfstest_run(&striped, Remounts::No, &[]);
+    let remounting = pjdfstest_run(&mut striped, Remounts::Yes, &["erofs"], Disturbance::None);
+    let others = pjdfstest_run(&mut striped, Remounts::No, &[], disturbance);
     for skipped in &others.skipped {
         let known = ["::erofs_", "link::link_count_max"].iter().any(|it| skipped.contains(it));
         assert!(known, "{skipped}");
@@ -195,7 +209,12 @@ struct Pjdfstest {
     summary: String,
 }
 
-fn pjdfstest_run(striped: &Striped, remounts: Remounts, filters: &[&str]) -> Pjdfstest {
+fn pjdfstest_run(
+    striped: &mut Striped,
+    remounts: Remounts,
+    filters: &[&str],
+    disturbance: Disturbance,
+) -> Pjdfstest {
     let folder = TempDir::with_prefix("xtfs-pjdfstest-").expect("a temporary folder");
     let at = |name: &str| folder.path().join(name);
     // A folder elsewhere: links and renames to it are refused.
@@ -214,10 +233,11 @@ fn pjdfstest_run(striped: &Striped, remounts: Remounts, filters: &[&str]) -> Pjd
     let mut command = Command::new(tool("pjdfstest"));
     command.env("PATH", format!("{}:{path}", folder.path().display()));
     command.arg("-c").arg(at("settings")).arg("-p").arg(striped.mount.path()).args(filters);
-    let output = command.output().expect("start pjdfstest");
-    let stdout = String::from_utf8_lossy(&output.stdout);
+    let half_done = |output: &Path| lines(output) >= PJDFSTEST_HALF;
+    let ran = run_disturbed(command, &mut striped.cluster, disturbance, half_done);
+    let stdout = ran.stdout.as_str();
     let summary = stdout.lines().rfind(|line| line.starts_with("Summary"));
-    let summary = summary.unwrap_or_else(|| panic!("{stdout}\n{output:?}"));
+    let summary = summary.unwrap_or_else(|| panic!("{stdout}"));
     let with = |word: &str| {
         stdout.lines().filter(|line| line.ends_with(word)).map(str::to_owned).collect::<Vec<_>>()
     };
@@ -248,6 +268,6 @@ fn tool(name: &str) -> PathBuf {
 }
 
 #[track_caller]
-fn sh(script: &str) -> String {
+pub(super) fn sh(script: &str) -> String {
     run("bash", &["-euo", "pipefail", "-c", script]).ok()
 }

@@ -13,6 +13,7 @@ mod full_disk;
 mod handles;
 mod holes;
 mod killing;
+mod liveness;
 mod locks;
 mod lost_osd;
 mod mappings;
