@@ -3,7 +3,8 @@
 set -euo pipefail
 build="build-essential libclang-dev protobuf-compiler ca-certificates curl git"
 build="$build fuse3"
-test="attr acl btrfs-progs e2fsprogs faketime qemu-utils rsync sqlite3 systemd util-linux xz-utils"
+test="attr acl btrfs-progs dbench e2fsprogs faketime libnfs-utils nfs-ganesha nfs-ganesha-vfs qemu-utils rsync sqlite3"
+test="$test stress-ng systemd util-linux xz-utils"
 case ${1:-} in
 build) wanted=$build ;;
 test) wanted="$build $test" ;;

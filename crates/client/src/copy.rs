@@ -72,6 +72,7 @@ impl OpenFile {
         let wanted = u32::try_from(wanted).map_err(|_| Error::FileTooLarge)?;
         let bytes = self.read(range.start(), wanted).await?;
         let len = bytes.len() as u64;
+        target.locks_hold().await?;
         target.write_at(to, bytes).await?;
         Ok(Piece { len, is_data: true })
     }

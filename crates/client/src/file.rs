@@ -245,7 +245,7 @@ impl OpenFile {
     /// At every close(2): reports errors that happened in the background.
     pub async fn flush(&self) -> Result<()> {
         if self.emptied && self.report.lock().is_some() {
-            self.mount.sync_file(&self.state, self.mount.deadline()).await?;
+            self.mount.sync_closed(&self.state).await?;
         }
         self.check()
     }

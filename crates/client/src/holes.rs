@@ -68,6 +68,7 @@ impl OpenFile {
     }
 
     async fn change_range(&self, change: SpanChange, keep: bool, range: ByteRange) -> Result<()> {
+        self.locks_hold().await?;
         let mount = self.mount();
         // Room that is taken changes nothing that anyone reads.
         let mtime = match (change, keep) {
@@ -86,7 +87,11 @@ impl OpenFile {
 
     /// Where data or a hole begins, from `offset` on. `None`: `offset` is not in the file, or no data follows.
     pub async fn seek(&self, offset: u64, to: Seek) -> Result<Option<u64>> {
-        self.mount().seek(self.state(), offset, to).await
+        self.locks_hold().await?;
+        let found = self.mount().seek(self.state(), offset, to).await?;
+        // As a read: not what was there when the lock was somebody else's already.
+        self.locks_hold().await?;
+        Ok(found)
     }
 
     /// The part of `range` that is data, as far as one look shows: up to the first hole after it. `None`: all is hole.

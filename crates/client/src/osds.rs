@@ -22,12 +22,14 @@ pub(crate) struct Osds {
     /// Of one attempt; two fit into an operation.
     attempt_max: Duration,
     links: Mutex<HashMap<TargetId, Arc<Link>>>,
+    /// Since when targets were asked without an answer.
+    unanswered: Mutex<HashMap<TargetId, Instant>>,
 }
 
 impl Osds {
     pub(crate) fn new(cluster: Arc<Cluster>, client: ClientId, timeo: Duration) -> Self {
         let attempt_max = (timeo / 2).max(Duration::from_millis(100));
-        Osds { cluster, client, attempt_max, links: Mutex::default() }
+        Osds { cluster, client, attempt_max, links: Mutex::default(), unanswered: Mutex::default() }
     }
 
     /// One attempt of a read or write.
@@ -40,7 +42,27 @@ impl Osds {
         let addresses = self.cluster.target_addresses(target)?;
         let deadline = deadline.min(Instant::now() + self.attempt_max);
         let link = self.link(target);
-        link.call(self.cluster.connector(), &addresses, request, deadline).await
+        let answer = link.call(self.cluster.connector(), &addresses, request, deadline).await;
+        self.heard(target, &answer);
+        answer
+    }
+
+    fn heard<T>(&self, target: TargetId, answer: &Result<T>) {
+        let mut unanswered = self.unanswered.lock();
+        match answer {
+            Err(Error::Unavailable(_) | Error::Deadline(_)) => {
+                unanswered.entry(target).or_insert_with(Instant::now);
+            }
+            _ => {
+                unanswered.remove(&target);
+            }
+        }
+    }
+
+    /// Whether it was asked, and has not answered, for as long as an operation may take.
+    pub(crate) fn is_silent(&self, target: TargetId) -> bool {
+        let since = self.unanswered.lock().get(&target).copied();
+        since.is_some_and(|since| since.elapsed() >= 2 * self.attempt_max)
     }
 
     /// Puts columns on the target's disk; asks until `deadline`.
@@ -63,7 +85,9 @@ impl Osds {
                 let mut service = self.service(target)?;
                 call(left, service.sync(request)).await
             };
-            match attempt.await {
+            let answer = attempt.await;
+            self.heard(target, &answer);
+            match answer {
                 Ok(reply) => return Ok(BootNumber(reply.boot)),
                 Err(err) => {
                     retry.after(err, || self.cluster.describe_target(target)).await?;

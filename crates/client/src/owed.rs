@@ -16,7 +16,8 @@ use crate::mrc::Mrc;
 
 #[derive(Default)]
 pub(crate) struct Owed {
-    debts: Mutex<VecDeque<Box<dyn Debt>>>,
+    /// The first is being paid.
+    debts: Mutex<VecDeque<Arc<dyn Debt>>>,
     more: Notify,
 }
 
@@ -57,6 +58,9 @@ impl<M: Method, T: Send + Sync> Debt for GiveBack<M, T> {
 impl Mrc {
     /// Gives back what `session` has. Asked for more than once it must hit nothing newer. If the MRC is away, it is
     /// given back later. `until` is dropped when it is done.
+    ///
+    /// Once somebody has waited for the MRC in vain nobody else does: a process that is killed closes its files one
+    /// after the other, and would not be gone before it has waited for each.
     pub(crate) async fn give_back<M: Method>(
         &self,
         session: SessionId,
@@ -64,19 +68,20 @@ impl Mrc {
         until: impl Send + Sync + 'static,
     ) {
         let debt = GiveBack::<M, _> { session, request, _until: until };
-        if let Err(err) = debt.pay(self).await {
+        if self.owed.debts.lock().is_empty() {
+            let Err(err) = debt.pay(self).await else { return };
             tracing::warn!(method = M::NAME, %err, "giving it back when the MRC is there again");
-            self.owed.debts.lock().push_back(Box::new(debt));
-            self.owed.more.notify_one();
         }
+        self.owed.debts.lock().push_back(Arc::new(debt));
+        self.owed.more.notify_one();
     }
 }
 
 /// Runs until `stop`.
 pub(crate) async fn keep_paid(mrc: Arc<Mrc>, stop: CancellationToken) {
     loop {
-        let next = mrc.owed.debts.lock().pop_front();
-        let Some(debt) = next else {
+        let first = mrc.owed.debts.lock().front().cloned();
+        let Some(debt) = first else {
             tokio::select! {
                 () = mrc.owed.more.notified() => continue,
                 () = stop.cancelled() => return,
@@ -86,8 +91,8 @@ pub(crate) async fn keep_paid(mrc: Arc<Mrc>, stop: CancellationToken) {
             paid = debt.pay(&mrc) => paid,
             () = stop.cancelled() => return,
         };
-        if paid.is_err() {
-            mrc.owed.debts.lock().push_front(debt);
+        if paid.is_ok() {
+            mrc.owed.debts.lock().pop_front();
         }
     }
 }

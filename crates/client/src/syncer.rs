@@ -121,6 +121,19 @@ impl Mount {
         self.sync_due(|column, _| column.data == data, deadline).await
     }
 
+    /// The same at a close of the file, which does not wait for a target that is silent already: a process that is
+    /// killed closes its files one after the other, and would not be gone before it has waited for each.
+    pub(crate) async fn sync_closed(&self, file: &FileState) -> Result<()> {
+        let Some(rights) = file.last_rights() else { return Ok(()) };
+        let data = rights.layout.data;
+        let due = self.syncer.due(|column, _| column.data == data);
+        if let Some(silent) = due.iter().find(|due| self.osds.is_silent(due.target)) {
+            let whom = self.osds.describe(silent.target);
+            return Err(Error::Deadline(format!("{whom}: it has been silent for long")));
+        }
+        self.sync_columns(due, self.deadline()).await
+    }
+
     /// Has everything synced.
     pub(crate) async fn sync_all(&self, deadline: Instant) -> Result<()> {
         self.sync_due(|_, _| true, deadline).await

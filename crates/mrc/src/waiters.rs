@@ -229,6 +229,28 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_finds_no_room_comes_again_and_keeps_its_place() {
+        let waiters = Waiters::default();
+        let held = |_, _| Ok(table(&[(1, 1)]));
+        let enter = |process, ticket| waiters.enter(FILE, lock(process, 1), ticket, held).unwrap();
+        let others = (10..).take(WAITERS_MAX);
+        let mut waiting: Vec<_> = others.map(|process| enter(process, process).unwrap()).collect();
+        assert!(enter(2, 5).is_none());
+        // Who would wait for ever is told so, room or not.
+        let ring = waiters.enter(FILE, lock(1, 2), 6, |_, _| Ok(table(&[(1, 1), (10, 2)])));
+        assert_eq!(ring.unwrap_err(), Error::Deadlock);
+        waiting.pop();
+        let came_back = enter(2, 5).unwrap();
+        assert!(enter(3, 6).is_none());
+        waiters.tell(FILE.0, FILE.1, || Ok(LockTable::default()));
+        came_back.told().await;
+        let behind = tokio::time::timeout(std::time::Duration::ZERO, waiting[0].told()).await;
+        assert!(behind.is_err());
+        drop((waiting, came_back));
+        assert!(waiters.0.lock().waiting.is_empty());
+    }
+
+    #[tokio::test]
     async fn who_came_first_is_told_first_and_alone() {
         let waiters = Waiters::default();
         let held = |held: &'static [(u64, u64)]| move |_, _| Ok(table(held));

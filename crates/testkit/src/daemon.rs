@@ -141,7 +141,7 @@ impl Drop for Daemon {
 }
 
 /// A port that the kernel had free just now.
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("a bound socket has an address")
 }

@@ -1,5 +1,6 @@
 //! A mounted volume.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -42,6 +43,22 @@ impl Mount {
 
     pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
         self.point.join(name)
+    }
+
+    /// File of the kernel with the number of requests that have no answer yet.
+    #[track_caller]
+    pub fn waiting(&self) -> PathBuf {
+        let connections = Path::new("/sys/fs/fuse/connections");
+        let device = std::fs::metadata(&self.point).expect("it is mounted").dev();
+        let connection = connections.join(rustix::fs::minor(device).to_string());
+        if !connection.exists() {
+            run(
+                "mount",
+                &["-t".as_ref(), "fusectl".as_ref(), "none".as_ref(), connections.as_os_str()],
+            )
+            .ok();
+        }
+        connection.join("waiting")
     }
 
     /// Returns when everything written has reached the services.

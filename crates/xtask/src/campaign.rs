@@ -3,7 +3,9 @@
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::disturbance::Disturbance;
-use xtfs_testkit::campaign::{beside_model, counters, kills, power_cuts, suites};
+use xtfs_testkit::campaign::{
+    beside_model, counters, dbench, entries, kills, power_cuts, stress, suites,
+};
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -11,11 +13,17 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, increments of counters, or operations of the others
+    /// Kills of each service, power cuts, entries, increments of counters, or operations of the others
     #[arg(long)]
     count: Option<u32>,
-    /// kill -9 and restart OSDs and the MRC after about so many requests, again and again; for kernel, exerciser, turns,
-    /// locks and counters
+    /// How long each stressor, or dbench, runs
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// Stressors of stress-ng; all of its file system class if none is named
+    #[arg(long, value_delimiter = ',')]
+    only: Vec<String>,
+    /// kill -9 and restart an OSD and the MRC: in the middle of stress (of each stressor), dbench, fsx and pjdfstest;
+    /// after about so many requests, again and again, under kernel, exerciser, turns, locks and counters
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
     kill: Option<u64>,
 }
@@ -26,12 +34,18 @@ enum Name {
     Kills,
     /// Power cuts of the whole cluster under load
     PowerCuts,
+    /// A directory of a million entries, listed while they change
+    Entries,
     /// Debian's kernel source: unpack, compare, compile a part
     Kernel,
     /// The crates.io fsx on a striped file
     Fsx,
     /// The crates.io pjdfstest
     Pjdfstest,
+    /// Debian's stress-ng, its file system class, here and on ext4
+    Stress,
+    /// Debian's dbench with 8 clients, here and on ext4
+    Dbench,
     /// Random operations on three mounts beside a model
     Exerciser,
     /// Three mounts taking turns on one file under locks of each kind, beside a model
@@ -56,9 +70,22 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
             let plan = power_cuts::Plan { cuts: campaign.count.unwrap_or(20), seed };
             println!("{}", power_cuts::run_plan(plan));
         }
+        Name::Entries => {
+            let plan = entries::Plan { entries: campaign.count.unwrap_or(1_000_000).into(), seed };
+            println!("{}", entries::run(plan));
+        }
         Name::Kernel => suites::kernel_tree(seed, disturbance),
-        Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed),
-        Name::Pjdfstest => println!("{}", suites::pjdfstest()),
+        Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed, disturbance),
+        Name::Pjdfstest => println!("{}", suites::pjdfstest(disturbance)),
+        Name::Stress => {
+            let only = campaign.only.clone();
+            let seconds = campaign.seconds.unwrap_or(30);
+            stress::run_plan(&stress::Plan { only, seconds, seed, disturbance });
+        }
+        Name::Dbench => {
+            let seconds = campaign.seconds.unwrap_or(60);
+            println!("{}", dbench::run_plan(dbench::Plan { seconds, clients: 8, disturbance }));
+        }
         Name::Exerciser => {
             let operations = campaign.count.unwrap_or(1_000_000).into();
             beside_model::exerciser(operations, seed, disturbance);

@@ -147,7 +147,7 @@ impl Answer<Statfs> for ReplyStatfs {
                 blocks(of.total_bytes),
                 blocks(of.free_bytes),
                 blocks(of.available_bytes),
-                of.files.saturating_add(of.files_free),
+                of.files,
                 of.files_free,
                 STATFS_BLOCK,
                 of.name_max,

@@ -33,7 +33,12 @@ impl Shared {
         name: &[u8],
     ) -> Result<Attributes> {
         match name {
-            b"." => self.volume.getattr(&Caller::ROOT, parent).await,
+            b"." => {
+                let attributes = self.volume.getattr(&Caller::ROOT, parent).await?;
+                // The kernel asks only for what nobody on this mount has open: the handle is stale, though the MRC may
+                // not have deleted the file yet.
+                if attributes.nlink == 0 { Err(Error::NotFound) } else { Ok(attributes) }
+            }
             b".." if parent == self.volume.root() => {
                 self.volume.getattr(&Caller::ROOT, parent).await
             }

@@ -2,8 +2,10 @@
 //!
 //! `xtfs-locker FILE` takes orders from its input, one a line, and answers each with a line: `ok`, or an errno:
 //! `KIND try|wait shared|exclusive|unlock START LEN`, `KIND test START LEN`, `reopen` (a second descriptor is opened and
-//! closed), `write TEXT`, `read`, `use FILE` (orders are about that one from now on; it stays open), `handle` (SIGUSR1 ends
-//! a wait), `both KIND START LEN` (this and another thread wait; answers with `first` or `second` before each answer).
+//! closed), `open` and `close` (the same in two steps), `write TEXT`, `read`, `allocate START LEN`, `copy FROM TO`,
+//! `use FILE` (orders are about that one from now on; it stays open), `handle` (SIGUSR1 ends a wait), `both KIND START LEN`
+//! (this and another thread wait; answers with `first` or `second` before each answer), `background KIND START LEN`
+//! (another thread waits; answers with `background` before it, at its end).
 //! `xtfs-locker FILE KIND COUNT` adds one to the number in the file so many times.
 
 use std::fs::File;
@@ -42,6 +44,7 @@ fn open(path: &str) -> io::Result<File> {
 
 fn obey(path: &str) -> io::Result<()> {
     let mut files = vec![(path.to_owned(), open(path)?)];
+    let mut second = None;
     for line in io::stdin().lock().lines() {
         let line = line?;
         let words: Vec<_> = line.split_whitespace().collect();
@@ -55,9 +58,18 @@ fn obey(path: &str) -> io::Result<()> {
             }
         }
         let (path, file) = files.last().expect("there is always one");
-        if let ["both", kind, start, len] = words.as_slice() {
-            both(file, kind, (start, len))?;
-            continue;
+        match words.as_slice() {
+            ["both", kind, start, len] => {
+                both(file, kind, (start, len))?;
+                continue;
+            }
+            ["background", kind, start, len] => {
+                background(file.try_clone()?, kind, (start, len))?;
+                continue;
+            }
+            ["open"] => second = Some(open(path)?),
+            ["close"] => drop(second.take()),
+            _ => {}
         }
         writeln!(io::stdout(), "{}", answer(carry_out(file, path, &words))?)?;
     }
@@ -91,11 +103,27 @@ fn both(file: &File, kind: &str, (start, len): (&str, &str)) -> io::Result<()> {
     })
 }
 
+/// Another thread waits for a lock. The clone of the descriptor lives as long as the process: no close gives it back.
+fn background(file: File, kind: &str, (start, len): (&str, &str)) -> io::Result<()> {
+    let kind: Kind = kind.parse().map_err(io::Error::other)?;
+    let number = |text: &str| text.parse::<i64>().map_err(io::Error::other);
+    let range = (number(start)?, number(len)?);
+    std::thread::spawn(move || {
+        let done = kind.set(&file, Take::Exclusive, range, true).map(|()| "ok".to_owned());
+        std::mem::forget(file);
+        if let Ok(answer) = answer(done) {
+            // The one who would read it has gone.
+            let _ = writeln!(io::stdout(), "background {answer}");
+        }
+    });
+    Ok(())
+}
+
 fn carry_out(file: &File, path: &str, words: &[&str]) -> io::Result<String> {
     let number = |text: &str| text.parse::<i64>().map_err(io::Error::other);
     match words {
         ["reopen"] => drop(open(path)?),
-        ["use", _] => {}
+        ["use", _] | ["open"] | ["close"] => {}
         ["handle"] => handle(libc::SIGUSR1)?,
         ["read"] => {
             let mut byte = [0];
@@ -104,6 +132,16 @@ fn carry_out(file: &File, path: &str, words: &[&str]) -> io::Result<String> {
         }
         ["write", text] => {
             std::os::unix::fs::FileExt::write_all_at(file, text.as_bytes(), 0)?;
+        }
+        ["allocate", start, len] => {
+            let range = (number(start)?, number(len)?);
+            let (start, len) = (range.0.unsigned_abs(), range.1.unsigned_abs());
+            rustix::fs::fallocate(file, rustix::fs::FallocateFlags::empty(), start, len)?;
+        }
+        ["copy", from, to] => {
+            let mut from = number(from)?.unsigned_abs();
+            let mut to = number(to)?.unsigned_abs();
+            rustix::fs::copy_file_range(file, Some(&mut from), file, Some(&mut to), 1)?;
         }
         [kind, "test", start, len] => {
             let kind: Kind = kind.parse().map_err(io::Error::other)?;

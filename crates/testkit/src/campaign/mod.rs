@@ -3,8 +3,13 @@
 pub mod beside_model;
 pub mod counted;
 pub mod counters;
+pub mod dbench;
 pub mod disturbance;
+mod disturbed;
+pub mod entries;
 pub mod kills;
+mod local;
 pub mod power_cuts;
+pub mod stress;
 pub mod suites;
 pub mod workload;

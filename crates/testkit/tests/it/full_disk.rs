@@ -2,38 +2,11 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use xtfs_testkit::{Cluster, OsdOptions, eventually, fuse_or_skip, run, tree};
+use xtfs_testkit::{Cluster, OsdOptions, eventually, fuse_or_skip, tree};
 
-/// A small ext4 of its own. Dropping it unmounts.
-struct SmallDisk {
-    point: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
-impl SmallDisk {
-    fn new(size: &str) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let image = folder.path().join("image");
-        let point = folder.path().join("disk");
-        fs::create_dir(&point).unwrap();
-        run("truncate", &["-s", size, image.to_str().unwrap()]).ok();
-        run("mkfs.ext4", &["-q", "-F", image.to_str().unwrap()]).ok();
-        run("mount", &["-o", "loop", image.to_str().unwrap(), point.to_str().unwrap()]).ok();
-        SmallDisk { point, _folder: folder }
-    }
-
-    fn path(&self) -> &Path {
-        &self.point
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        run("umount", &["-l", self.point.to_str().unwrap()]);
-    }
-}
+use crate::small_disk::SmallDisk;
 
 /// Writes until the filesystem says that it is full.
 fn fill(path: &Path) -> u64 {

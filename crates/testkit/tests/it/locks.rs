@@ -273,6 +273,9 @@ fn nothing_is_written_under_a_lock_when_the_session_may_have_expired() {
     a.expect("write 1", "ok");
     let lost = format!("errno {}", libc::EIO);
     eventually("it is not renewed", || a.ask("write 2") == lost);
+    for order in ["read", "allocate 0 100", "copy 0 10"] {
+        a.expect(order, &lost);
+    }
     world.cluster.mrc.restart();
     eventually("it is renewed, as the MRC gives all sessions their time anew", || {
         a.ask("write 3") == "ok"
@@ -354,8 +357,84 @@ fn a_killed_mount_gives_its_locks_back_after_services_were_killed() {
     drop(a);
 }
 
+/// The MRC counts a session's time from its renewals, and so does the client, when it comes to.
+#[test]
+fn a_mount_that_slept_too_long_has_lost_its_locks_and_goes_on() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    let mut other = Locker::start(&world.mounts[0].join("f"));
+    other.expect("write 0", "ok");
+    a.expect("fcntl try exclusive 0 0", "ok");
+    a.expect("write 1", "ok");
+    let serves = mount_process(&world.mounts[0]);
+    rustix::process::kill_process(serves, rustix::process::Signal::STOP).unwrap();
+    b.expect("fcntl wait exclusive 0 0", "ok");
+    b.expect("write 2", "ok");
+    rustix::process::kill_process(serves, rustix::process::Signal::CONT).unwrap();
+    // Not even once, and not after it has a new session.
+    let lost = format!("errno {}", libc::EIO);
+    a.expect("write 3", &lost);
+    a.expect("read", &lost);
+    a.expect("allocate 0 100", &lost);
+    b.expect("read", "2");
+    // The MRC closed all that the session had open, with locks or without; what is opened now is of the new one.
+    other.expect("read", &lost);
+    eventually("the mount has a new session", || {
+        fs::read_to_string(world.mounts[0].join("f")).is_ok_and(|content| content == "2")
+    });
+    let mut new = Locker::start(&world.mounts[0].join("f"));
+    new.expect("fcntl try exclusive 0 0", LOCKED);
+    b.expect("fcntl try unlock 0 0", "ok");
+    drop(a);
+    new.expect("fcntl wait exclusive 0 0", "ok");
+    new.expect("write 4", "ok");
+    b.expect("fcntl try exclusive 0 0", LOCKED);
+    b.expect("read", "4");
+}
+
+/// A close drops what its process has locked, not what another thread of it is about to lock.
+#[test]
+fn a_close_while_another_thread_asks_for_a_lock_leaves_it_that_lock() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    for mrc_sleeps in [false, true] {
+        a.expect("open", "ok");
+        if mrc_sleeps {
+            // The lock is asked for and not answered when the other descriptor is closed.
+            world.cluster.mrc.signal(libc::SIGSTOP);
+        } else {
+            b.expect("fcntl try exclusive 0 0", "ok");
+        }
+        a.order("background fcntl 0 0");
+        a.wait_until_it_waits();
+        a.expect("close", "ok");
+        if mrc_sleeps {
+            world.cluster.mrc.signal(libc::SIGCONT);
+        } else {
+            b.expect("fcntl try unlock 0 0", "ok");
+        }
+        assert_eq!(a.answer(), "background ok");
+        b.expect("fcntl try exclusive 0 0", LOCKED);
+        // And this close does drop it.
+        a.expect("reopen", "ok");
+        b.expect("fcntl wait exclusive 0 0", "ok");
+        b.expect("fcntl try unlock 0 0", "ok");
+    }
+}
+
 /// The process that serves a mount, as the kernel kills it for want of memory.
 fn kill_mount(mount: &Mount) {
+    let serves = mount_process(mount);
+    rustix::process::kill_process(serves, rustix::process::Signal::KILL).unwrap();
+}
+
+fn mount_process(mount: &Mount) -> rustix::process::Pid {
     let point = mount.path().to_str().unwrap().to_owned();
     let serves = |pid: &str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -364,8 +443,7 @@ fn kill_mount(mount: &Mount) {
     };
     let pids = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
     let pid = pids.filter_map(|entry| entry.file_name().into_string().ok()).find(|pid| serves(pid));
-    let pid = rustix::process::Pid::from_raw(pid.unwrap().parse().unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    rustix::process::Pid::from_raw(pid.unwrap().parse().unwrap()).unwrap()
 }
 
 #[test]

@@ -1,21 +1,21 @@
 //! Suites that we did not write, and random operations beside a model. Longer runs: `cargo xtask campaign`.
 
 use xtfs_testkit::campaign::disturbance::Disturbance;
-use xtfs_testkit::campaign::{beside_model, suites};
+use xtfs_testkit::campaign::{beside_model, dbench, stress, suites};
 use xtfs_testkit::exerciser::{LockFault, LockPlan, exercise_locks};
 use xtfs_testkit::fuse_or_skip;
 
 #[test]
 fn pjdfstest_passes() {
     if fuse_or_skip() {
-        println!("{}", suites::pjdfstest());
+        println!("{}", suites::pjdfstest(Disturbance::None));
     }
 }
 
 #[test]
 fn fsx_finds_no_difference() {
     if fuse_or_skip() {
-        suites::fsx(3_000, 1);
+        suites::fsx(3_000, 1, Disturbance::None);
     }
 }
 
@@ -80,4 +80,45 @@ fn faults_of_locks_are_found() {
     for fault in [LockFault::NotTaken, LockFault::NotGivenBack, LockFault::TooMuch] {
         assert!(local_locks(1, Some(fault)).is_err(), "{fault:?} is not found");
     }
+}
+
+#[test]
+fn fsx_finds_no_difference_while_services_are_killed() {
+    if fuse_or_skip() {
+        suites::fsx(4_000, 2, Disturbance::Once);
+    }
+}
+
+fn stress(only: &[&str], seconds: u32, disturbance: Disturbance) {
+    if fuse_or_skip() {
+        let only = only.iter().map(|&name| name.to_owned()).collect();
+        stress::run_plan(&stress::Plan { only, seconds, seed: 1, disturbance });
+    }
+}
+
+#[test]
+fn stressors_that_pass_on_ext4_pass() {
+    // Names, data, attributes and locks.
+    stress(&["rename", "fallocate", "xattr", "lockf"], 2, Disturbance::None);
+}
+
+#[test]
+fn stressors_pass_while_services_are_killed() {
+    stress(&["iomix", "dentry"], 4, Disturbance::Once);
+}
+
+fn dbench(disturbance: Disturbance) {
+    if fuse_or_skip() {
+        println!("{}", dbench::run_plan(dbench::Plan { seconds: 4, clients: 4, disturbance }));
+    }
+}
+
+#[test]
+fn dbench_passes() {
+    dbench(Disturbance::None);
+}
+
+#[test]
+fn dbench_passes_while_services_are_killed() {
+    dbench(Disturbance::Once);
 }

@@ -86,7 +86,10 @@ fn admit(
     layout: Option<&Layout>,
 ) -> Result<()> {
     change.own_session()?;
-    if change.rows().orphan(inode.ino)? == Some(Orphan::Deleting) {
+    // Only who has it open opens it again: it went with its last close, though its data may take a while.
+    if let Some(orphan) = change.rows().orphan(inode.ino)?
+        && (orphan == Orphan::Deleting || !change.rows().is_held(inode.ino)?)
+    {
         return Err(Error::StaleHandle);
     }
     if !open.write || inode.kind != FileKind::File {

@@ -445,7 +445,10 @@ fn r8_an_unlinked_file_lives_until_its_last_close() {
     world.close(file, true, Some(report)).unwrap();
     assert_eq!(world.begin_delete(file), [], "still held");
     assert_eq!(world.inode(file).nlink, 0);
+    world.open(file, READ).unwrap();
     world.close(file, false, None).unwrap();
+    world.close(file, false, None).unwrap();
+    refused(world.open(file, READ), &Error::StaleHandle);
     assert_eq!(world.begin_delete(file), [file]);
     refused(world.open(file, READ), &Error::StaleHandle);
     world.internal(Action::FinishDelete(vec![file])).unwrap();
