@@ -153,7 +153,12 @@ impl Volume {
         })
     }
 
-    pub(crate) fn kept_xattr(&self, caller: &Caller, ino: Ino, name: &[u8]) -> Option<Result<Bytes>> {
+    pub(crate) fn kept_xattr(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        name: &[u8],
+    ) -> Option<Result<Bytes>> {
         self.mount().kept(|table| {
             if !may_read(table, caller, ino, name) {
                 return None;

@@ -145,7 +145,7 @@ impl Mount {
         let request =
             v1::GetAttrRequest { header: None, volume: self.mrc.volume.0, ino: ino.0, report };
         let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
-        let attributes = required(reply.attributes.clone())?;
+        let attributes = required(reply.attributes)?;
         self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
         Ok(attributes)
     }

@@ -8,7 +8,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use xtfs_core::{Error, Result, SessionId};
-use xtfs_proto::v1::{SessionDown, SessionUp};
+use xtfs_proto::v1::{Recall, SessionDown, SessionUp};
 use xtfs_rpc::status_error;
 
 use crate::lease::Moment;
@@ -103,15 +103,7 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
                 let message = message.ok_or_else(|| Error::Unavailable("it ended".into()))?;
                 (heard, *answered) = (Instant::now(), true);
                 if !message.recalls.is_empty() {
-                    // Not waited for: renewals go on. There are no more of them than leases.
-                    let (kept, up) = (mount.clone(), up.clone());
-                    let carried_out = async move {
-                        kept.carry_out(&message.recalls).await;
-                        let recalled = message.recalls;
-                        // If the stream is gone they come again on the next one.
-                        let _ = up.send(SessionUp { recalled, ..SessionUp::default() }).await;
-                    };
-                    mount.tasks.spawn(carried_out);
+                    carry_out(mount, &up, message.recalls);
                     continue;
                 }
                 let asked = sent.iter().find(|(sequence, ..)| *sequence == message.sequence);
@@ -131,6 +123,16 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
             }
         }
     }
+}
+
+/// Not waited for: renewals go on. There are no more of them than leases.
+fn carry_out(mount: &Arc<Mount>, up: &mpsc::Sender<SessionUp>, recalled: Vec<Recall>) {
+    let (kept, up) = (mount.clone(), up.clone());
+    mount.tasks.spawn(async move {
+        kept.carry_out(&recalled).await;
+        // If the stream is gone they come again on the next one.
+        let _ = up.send(SessionUp { recalled, ..SessionUp::default() }).await;
+    });
 }
 
 /// The newest term of the MRC's log of which nothing older is missing there or relied on here.

@@ -127,7 +127,7 @@ impl Mount {
             let change = self.change_of([file.ino]);
             let reply = self.mrc.change_until::<method::SetAttr>(&caller, request, deadline);
             let (change, reply) = change.checked(reply.await)?;
-            let attributes = required(reply.attributes.clone())?;
+            let attributes = required(reply.attributes)?;
             let inode = (file.ino, described(reply.attributes, reply.lease));
             change.done(reply.log.as_ref(), Some(inode), reply.known, |_| {});
             self.forgetting.tell(vec![file.ino], Forget::Attributes).await;

@@ -98,7 +98,7 @@ impl Volume {
             cache.learn_name(asked, log, directory, name, Name::Absent);
             return Err(Error::NotFound);
         };
-        let attributes = required(Some(wire.clone()))?;
+        let attributes = required(Some(wire))?;
         cache.learn_name(asked, log, directory, name, Name::Leads(attributes.ino));
         cache.learn(asked, log, described(Some(wire), reply.lease));
         Ok(attributes)
@@ -162,7 +162,7 @@ impl Volume {
         let change = self.mount.change_of(inos);
         let reply = self.mount.mrc.change_until::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
-        let attributes = required(reply.attributes.clone())?;
+        let attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
         change.done(reply.log.as_ref(), Some(inode), reply.known, |_| {});
         Ok(attributes)
@@ -181,7 +181,7 @@ impl Volume {
         let change = self.mount.change_of([parent]);
         let reply = self.mount.mrc.change::<M>(caller, request).await;
         let (change, reply) = change.checked(reply)?;
-        let attributes = required(reply.attributes.clone())?;
+        let attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
         let fresh = attributes.kind == FileKind::Directory;
         let ino = attributes.ino;
@@ -282,7 +282,10 @@ impl Volume {
         let request = self.inode(ino);
         let target = self.mount.mrc.ask::<method::Readlink>(caller, request).await?.target;
         // It never changes: an inode's number is not used again.
-        self.mount.kept(|table| Some(table.learn_target(ino, target.clone())));
+        self.mount.kept(|table| {
+            table.learn_target(ino, target.clone());
+            Some(())
+        });
         Ok(target)
     }
 
@@ -445,7 +448,7 @@ impl Volume {
         let inodes: Vec<_> = reply
             .entries
             .iter_mut()
-            .filter_map(|entry| described(entry.attributes.clone(), entry.lease.take()))
+            .filter_map(|entry| described(entry.attributes, entry.lease.take()))
             .collect();
         let page = DirectoryPage::try_from(reply)?;
         let bare: Vec<_> = page.entries.iter().map(bare).collect();
@@ -517,7 +520,10 @@ impl Volume {
         let names = self.mount.mrc.ask::<method::ListXattr>(caller, request).await?.names;
         if let (0, Some(under)) = (caller.uid, under) {
             let kept: Arc<[Bytes]> = names.as_slice().into();
-            self.mount.kept(|table| Some(table.learn_xattr_names(ino, under, kept)));
+            self.mount.kept(|table| {
+                table.learn_xattr_names(ino, under, kept);
+                Some(())
+            });
         }
         Ok(names)
     }
@@ -560,8 +566,8 @@ impl Volume {
         let change = self.mount.change_of([parent]);
         let reply = self.mount.mrc.change::<method::Create>(caller, request).await;
         let (change, mut reply) = change.checked(reply)?;
-        let ino = required(reply.attributes.clone())?.ino;
-        let inode = (ino, described(reply.attributes.clone(), reply.lease.take()));
+        let ino = required(reply.attributes)?.ino;
+        let inode = (ino, described(reply.attributes, reply.lease.take()));
         let known = std::mem::take(&mut reply.known);
         change.done(reply.log.as_ref(), Some(inode), known, leads(parent, name, ino));
         OpenFile::new(&self.mount, reply, flags, asked)
@@ -587,7 +593,7 @@ impl Volume {
         let change = self.mount.change_of([ino]);
         let reply = self.mount.mrc.change::<method::Open>(caller, request).await;
         let (change, mut reply) = change.checked(reply)?;
-        let inode = (ino, described(reply.attributes.clone(), reply.lease.take()));
+        let inode = (ino, described(reply.attributes, reply.lease.take()));
         change.done(reply.log.as_ref(), Some(inode), Vec::new(), |_| {});
         OpenFile::new(&self.mount, reply, flags, asked).map(|(_, file)| file)
     }

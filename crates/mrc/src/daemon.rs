@@ -22,7 +22,7 @@ use crate::appenders::Appenders;
 use crate::config::Config;
 use crate::expiry::Clocks;
 use crate::leases::Leases;
-use crate::mrc::{Names, Asker, Mrc, Wake};
+use crate::mrc::{Asker, Mrc, Names, Wake};
 use crate::osds::Osds;
 use crate::service::Service;
 use crate::sets::Sets;

@@ -1,8 +1,6 @@
 //! The state's types on the wire.
 
-use xtfs_core::{
-    ColumnIndex, Error, FileEpoch, Ino, Result, StripeLayout, Timestamp, VolumeId,
-};
+use xtfs_core::{ColumnIndex, Error, FileEpoch, Ino, Result, StripeLayout, Timestamp, VolumeId};
 use xtfs_proto::v1;
 
 use crate::leases::{Grant, Recall};

@@ -229,9 +229,9 @@ fn what_is_kept_is_what_the_server_has_unless_our_own_change_is_on_its_way() {
                 _ => {}
             }
             for ino in (2..5).map(Ino) {
-                let under_way = flights.iter().any(|flight| {
-                    matches!(flight, Flight::Change(_, it) if it.attributes.ino == ino)
-                });
+                let under_way = flights.iter().any(
+                    |flight| matches!(flight, Flight::Change(_, it) if it.attributes.ino == ino),
+                );
                 if !under_way && let Some(kept) = change_of(&table, ino) {
                     assert_eq!(kept, server.values[&ino], "seed {seed}, step {step}, {ino}");
                 }

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 use xtfs_core::{Error, Result, SessionId};
 
-pub(crate) use table::{Grant, Object, Recall};
 use table::Table;
+pub(crate) use table::{Grant, Object, Recall};
 
 /// Recalls in one message.
 const RECALLS_MAX: usize = 1024;

@@ -171,7 +171,9 @@ impl Table {
         let rest = holder.unsent.len().saturating_sub(limit);
         let due = holder.unsent.split_off(rest);
         let up_to = |object: &Object| holder.recalled.get(object).copied();
-        due.into_iter().filter_map(|object| Some(Recall { object, up_to: up_to(&object)? })).collect()
+        due.into_iter()
+            .filter_map(|object| Some(Recall { object, up_to: up_to(&object)? }))
+            .collect()
     }
 
     /// The session has forgotten what it kept under grants up to the recall's.

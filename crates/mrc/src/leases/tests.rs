@@ -8,8 +8,8 @@ use rand::{RngExt, SeedableRng};
 use tokio::time::Instant;
 use xtfs_core::{Error, Ino, SessionId, VolumeId};
 
-use super::table::{Grant, Object, Recall, Table};
 use super::Leases;
+use super::table::{Grant, Object, Recall, Table};
 
 const A: SessionId = SessionId(1);
 const B: SessionId = SessionId(2);
@@ -109,7 +109,10 @@ impl Client {
 
     fn relies_on(&self, object: Object) -> bool {
         self.kept.contains_key(&object)
-            || self.grants.iter().any(|(of, grant)| *of == object && self.would_keep(object, *grant))
+            || self
+                .grants
+                .iter()
+                .any(|(of, grant)| *of == object && self.would_keep(object, *grant))
     }
 }
 
@@ -175,7 +178,10 @@ fn nobody_relies_on_what_another_changes_in_any_order_of_messages() {
                 }
                 for (session, client) in clients.iter().filter(|(of, _)| *of != changer) {
                     let relied = objects.iter().find(|object| client.relies_on(**object));
-                    assert_eq!(relied, None, "seed {seed}, step {step}, {session} beside {changer}");
+                    assert_eq!(
+                        relied, None,
+                        "seed {seed}, step {step}, {session} beside {changer}"
+                    );
                 }
             }
         }

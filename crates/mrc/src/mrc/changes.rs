@@ -185,7 +185,8 @@ impl Mrc {
             return;
         }
         // A reader does not wait long for others.
-        let patient = Call { deadline: call.deadline.min(Instant::now() + TOUCH_WAIT_MAX), ..call.clone() };
+        let patient =
+            Call { deadline: call.deadline.min(Instant::now() + TOUCH_WAIT_MAX), ..call.clone() };
         let touched = async {
             let _changing = self.exclude(&patient, volume, [ino]).await?;
             self.command(volume, Action::Read(Touch { ino })).await

@@ -72,6 +72,11 @@ impl Mrc {
         if message.recovered_term == log.term {
             self.clocks.recovered(session);
         }
-        Ok(v1::SessionDown { log: Some(log), sequence: message.sequence, lost, recalls: Vec::new() })
+        Ok(v1::SessionDown {
+            log: Some(log),
+            sequence: message.sequence,
+            lost,
+            recalls: Vec::new(),
+        })
     }
 }

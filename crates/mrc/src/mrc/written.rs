@@ -13,12 +13,7 @@ use crate::state::{Action, Answer, Inode};
 
 impl Mrc {
     /// What applications see of an inode: of a file that is being written, from its columns (R2).
-    pub(crate) async fn seen(
-        &self,
-        call: &Call,
-        volume: VolumeId,
-        inode: &Inode,
-    ) -> Result<Inode> {
+    pub(crate) async fn seen(&self, call: &Call, volume: VolumeId, inode: &Inode) -> Result<Inode> {
         let mut seen = self.seen_all(call, volume, &[inode]).await?;
         Ok(seen.pop().expect("one for each inode"))
     }

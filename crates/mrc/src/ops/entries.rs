@@ -138,7 +138,8 @@ pub(crate) async fn rename(
         let volume = view.volume(volume)?;
         Ok([volume.child(from, &request.name)?, volume.child(to, &request.new_name)?])
     })?;
-    let touched: BTreeSet<_> = [from, to].into_iter().chain(children.into_iter().flatten()).collect();
+    let touched: BTreeSet<_> =
+        [from, to].into_iter().chain(children.into_iter().flatten()).collect();
     let touched: Vec<_> = touched.into_iter().collect();
     let action = Action::Rename(Rename {
         parent: from,

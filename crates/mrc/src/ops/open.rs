@@ -227,11 +227,8 @@ async fn finish_open(
     let mut reply = granted(mrc, call, volume, &inode, open.write)?;
     let (now, policy) = mrc.look(volume, inode.ino)?;
     // Who is the only writer, and has just opened the file, has not written yet.
-    let seen = if created || open.truncate && alone {
-        now
-    } else {
-        mrc.seen(call, volume, &now).await?
-    };
+    let seen =
+        if created || open.truncate && alone { now } else { mrc.seen(call, volume, &now).await? };
     reply.log = Some(log);
     reply.attributes = Some(encode::attributes(&seen.attributes()));
     reply.lease = promise.keep(&seen, &policy);

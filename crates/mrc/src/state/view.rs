@@ -158,7 +158,12 @@ impl VolumeView<'_> {
     }
 
     /// A directory in which the caller may look `name` up, and what the name leads to.
-    pub fn find(&self, caller: &Identity, parent: Ino, name: &[u8]) -> Result<(Inode, Option<Ino>)> {
+    pub fn find(
+        &self,
+        caller: &Identity,
+        parent: Ino,
+        name: &[u8],
+    ) -> Result<(Inode, Option<Ino>)> {
         let directory = self.rows.directory(parent)?;
         self.check(caller, &directory, Wanted::EXECUTE)?;
         check_name(name)?;

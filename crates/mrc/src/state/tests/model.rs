@@ -280,8 +280,7 @@ fn agree(world: &World, tree: &Tree) -> Result<(), TestCaseError> {
             continue;
         };
         prop_assert_eq!(inode.parent, node.parent);
-        let page =
-            world.vol().read_dir(Some(&Identity::ROOT), inode.ino, 0, usize::MAX).unwrap();
+        let page = world.vol().read_dir(Some(&Identity::ROOT), inode.ino, 0, usize::MAX).unwrap();
         let listed: BTreeMap<String, Ino> = page
             .entries
             .into_iter()
