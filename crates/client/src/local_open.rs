@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
 use xtfs_core::access::Wanted;
 use xtfs_core::{Error, Ino, Result};
@@ -16,6 +17,9 @@ use crate::file_state::FileState;
 use crate::method;
 use crate::mount::Mount;
 use crate::volume::Volume;
+
+/// Files of which the MRC is told at the same time.
+const REGISTERED_AT_ONCE: usize = 64;
 
 /// Handles of one inode that the MRC was not asked for. To the MRC they are one open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -81,9 +85,13 @@ impl Mount {
 
     /// All of them, of these inodes. What cannot be told is lost with the session.
     pub(crate) async fn register_all(&self, inos: impl IntoIterator<Item = Ino>) {
-        for file in inos.into_iter().filter_map(|ino| self.files.find(ino)) {
-            if let Err(err) = self.register(&file, self.deadline()).await {
-                tracing::warn!(ino = %file.ino, %err, "tell the MRC that a file is open");
+        let files: Vec<_> = inos.into_iter().filter_map(|ino| self.files.find(ino)).collect();
+        for some in files.chunks(REGISTERED_AT_ONCE) {
+            let told = some.iter().map(|file| self.register(file, self.deadline()));
+            for (file, told) in some.iter().zip(join_all(told).await) {
+                if let Err(err) = told {
+                    tracing::warn!(ino = %file.ino, %err, "tell the MRC that a file is open");
+                }
             }
         }
     }

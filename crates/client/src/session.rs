@@ -58,11 +58,10 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
     let mut announced = recovered_term(mount);
     let first = SessionUp {
         header: Some(header),
-        sequence: 0,
         lowest_unanswered: mrc.lowest_unanswered().0,
         recovered_term: announced,
         takes_leases: true,
-        recalled: Vec::new(),
+        ..SessionUp::default()
     };
     let mut sent = VecDeque::from([(0, Instant::now(), Moment::now())]);
     up.try_send(first).expect("the queue is new and empty");
