@@ -16,6 +16,12 @@ pub(crate) struct Campaign {
     /// Kills of each service, power cuts, entries, increments of counters, or operations of the others
     #[arg(long)]
     count: Option<u32>,
+    /// Of the volume that fsx runs on
+    #[arg(long, default_value = "128k")]
+    stripe_size: String,
+    /// Of the volume that fsx runs on
+    #[arg(long, default_value_t = 4)]
+    stripe_width: u16,
     /// How long each stressor, or dbench, runs
     #[arg(long)]
     seconds: Option<u32>,
@@ -75,7 +81,11 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
             println!("{}", entries::run(plan));
         }
         Name::Kernel => suites::kernel_tree(seed, disturbance),
-        Name::Fsx => suites::fsx(campaign.count.unwrap_or(1_000_000).into(), seed, disturbance),
+        Name::Fsx => {
+            let striped =
+                suites::Striped::with_layout(&campaign.stripe_size, campaign.stripe_width);
+            suites::fsx(striped, campaign.count.unwrap_or(1_000_000).into(), seed, disturbance);
+        }
         Name::Pjdfstest => println!("{}", suites::pjdfstest(disturbance)),
         Name::Stress => {
             let only = campaign.only.clone();

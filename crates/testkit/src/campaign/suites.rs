@@ -20,11 +20,16 @@ pub struct Striped {
 
 impl Striped {
     pub fn start() -> Self {
+        Striped::with_layout("128k", 4)
+    }
+
+    /// The volume striped otherwise.
+    pub fn with_layout(stripe_size: &str, stripe_width: u16) -> Self {
         let mut cluster = Cluster::start(0);
         for _ in 0..4 {
             cluster.add_osd(OsdOptions::default());
         }
-        cluster.mkfs("v", &["-s", "128k", "-w", "4"]);
+        cluster.mkfs("v", &["-s", stripe_size, "-w", &stripe_width.to_string()]);
         let mount = cluster.mount("v");
         Striped { mount, cluster }
     }
@@ -157,9 +162,8 @@ fn disk_image(path: &str) -> String {
 /// one before, and the kernel refuses one more after some 300 000 operations.
 const FSX_ROUND: u64 = 25_000;
 
-/// The crates.io `fsx` on a striped file, in rounds with the seeds from `seed` on. The middle one is disturbed.
-pub fn fsx(operations: u64, seed: u64, disturbance: Disturbance) {
-    let mut striped = Striped::start();
+/// The crates.io `fsx` on a file of this volume, in rounds with the seeds from `seed` on. The middle one is disturbed.
+pub fn fsx(mut striped: Striped, operations: u64, seed: u64, disturbance: Disturbance) {
     let rounds = operations.div_ceil(FSX_ROUND);
     for (round, seed) in (0..rounds).zip(seed..) {
         let count = FSX_ROUND.min(operations - round * FSX_ROUND);

@@ -15,7 +15,7 @@ fn pjdfstest_passes() {
 #[test]
 fn fsx_finds_no_difference() {
     if fuse_or_skip() {
-        suites::fsx(3_000, 1, Disturbance::None);
+        suites::fsx(suites::Striped::start(), 3_000, 1, Disturbance::None);
     }
 }
 
@@ -85,7 +85,7 @@ fn faults_of_locks_are_found() {
 #[test]
 fn fsx_finds_no_difference_while_services_are_killed() {
     if fuse_or_skip() {
-        suites::fsx(4_000, 2, Disturbance::Once);
+        suites::fsx(suites::Striped::start(), 4_000, 2, Disturbance::Once);
     }
 }
 
