@@ -123,10 +123,11 @@ impl OpenFile {
         self.state.ino
     }
 
-    /// Whether a close of the handle has nothing to wait for and nothing to tell anybody.
+    /// Whether a close of the handle has nothing to wait for and nothing to tell anybody. A close by a process drops what it
+    /// has locked of the file through whatever handle.
     pub fn is_idle(&self) -> bool {
         self.local
-            && self.locked_through.lock().is_empty()
+            && self.state.locks.are_none()
             && !self.state.local_opens(|local| local.is_registered())
     }
 
