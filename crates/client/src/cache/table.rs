@@ -215,8 +215,11 @@ impl Table {
         (*change == kept.attributes.change).then_some(entries)
     }
 
-    /// `None`: it is to be asked for.
+    /// `None`: it is to be asked for, as are "." and "..", which no listing has.
     pub(crate) fn look_up(&self, parent: Ino, name: &[u8]) -> Option<Name> {
+        if matches!(name, b"." | b"..") {
+            return None;
+        }
         let kept = self.inodes.get(&parent)?;
         match kept.names.get(name) {
             Some(leads) => Some(*leads),
