@@ -11,6 +11,7 @@ use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
+use crate::cache::ReadRight;
 use crate::file_state::FileState;
 use crate::io::{ColumnWritten, Repeat};
 use crate::local_open::LocalOpens;
@@ -96,6 +97,7 @@ impl OpenFile {
     pub(crate) fn local(
         mount: &Arc<Mount>,
         attributes: &Attributes,
+        right: Option<ReadRight>,
         flags: OpenFlags,
     ) -> Option<Arc<Self>> {
         let (session, _) = mount.cache.of();
@@ -103,6 +105,12 @@ impl OpenFile {
         mount.local_handles.fetch_add(1, Ordering::AcqRel);
         state.local_opens(LocalOpens::opened);
         state.set_ids.saw(attributes);
+        if let Some(right) = right
+            && let Err(err) = state.grant(Some(right.layout), Some(right.grant), right.given)
+        {
+            // The MRC is asked for a better one when it is needed.
+            tracing::warn!(ino = %attributes.ino, %err, "a right to read that makes no sense");
+        }
         let file = Arc::new(OpenFile {
             mount: mount.clone(),
             flags,

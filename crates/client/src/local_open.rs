@@ -116,12 +116,13 @@ impl Volume {
             return None;
         }
         let now = self.mount().mrc.now();
-        let attributes = self.mount().kept(|table| {
+        let (attributes, right) = self.mount().kept(|table| {
             let kept = table.kept(ino)?;
             let quiet = now < kept.lease.quiet_until;
-            (quiet && kept.attributes.kind == FileKind::File).then(|| kept.attributes.clone())
+            let local = quiet && kept.attributes.kind == FileKind::File;
+            local.then(|| (kept.attributes.clone(), kept.lease.right.clone()))
         })?;
-        OpenFile::local(self.mount(), &attributes, flags)
+        OpenFile::local(self.mount(), &attributes, right, flags)
     }
 
     /// The same for a caller whose rights are not known yet.

@@ -8,6 +8,7 @@ mod tests;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use xtfs_core::access::{self, Guarded, Identity, Wanted};
 use xtfs_core::{ColumnIndex, Error, Ino, Result, SessionId, Timestamp};
 use xtfs_proto::v1;
@@ -16,7 +17,7 @@ use crate::Caller;
 use crate::attributes::{Attributes, DirectoryEntry, FileKind, required};
 
 use table::Lease;
-pub(crate) use table::{Described, Name, Table, Tick};
+pub(crate) use table::{Described, Name, ReadRight, Table, Tick};
 
 /// In whose session, of which term of the MRC's log, and when something was asked.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,11 @@ pub(crate) fn described(
         quiet_until: Timestamp(lease.quiet_until_ns),
         has_acl: lease.has_acl,
         allocated: lease.allocated,
+        right: lease.layout.zip(lease.read).map(|(layout, grant)| ReadRight {
+            layout,
+            grant,
+            given: Instant::now(),
+        }),
     };
     Some(Described { attributes, lease })
 }

@@ -9,7 +9,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use xtfs_core::{ColumnIndex, Ino, Timestamp};
+use xtfs_proto::v1;
 
 use crate::attributes::{Attributes, DirectoryEntry, FileKind};
 
@@ -32,13 +34,23 @@ pub(crate) struct Described {
     pub(crate) lease: Lease,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lease {
     pub(crate) grant: u64,
     pub(crate) quiet_until: Timestamp,
     pub(crate) has_acl: bool,
     /// Of each column, if we alone write it.
     pub(crate) allocated: Vec<u64>,
+    /// To read its data.
+    pub(crate) right: Option<ReadRight>,
+}
+
+/// Where the data of a file lies, and the right to read it, as the MRC gave it at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReadRight {
+    pub(crate) layout: v1::FileLayout,
+    pub(crate) grant: v1::Grant,
+    pub(crate) given: Instant,
 }
 
 /// What a name leads to.
@@ -139,12 +151,17 @@ impl Table {
         match self.inodes.get_mut(&ino) {
             Some(kept) if kept.lease.grant > described.lease.grant => return false,
             Some(kept) => {
-                if kept.attributes.change != described.attributes.change {
+                let right = kept.lease.right.take();
+                let same = kept.attributes.change == described.attributes.change;
+                if !same {
                     // A change of our own; what it means for them is not known.
                     kept.forget_xattrs();
                 }
                 kept.attributes = described.attributes;
                 kept.lease = described.lease;
+                // Not every answer gives one.
+                let newest = kept.lease.right.take();
+                kept.lease.right = newest.or(right.filter(|_| same));
             }
             None => {
                 self.inodes.insert(ino, Kept::new(described));

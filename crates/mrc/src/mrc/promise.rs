@@ -38,6 +38,7 @@ impl Promise<'_> {
             quiet_until_ns: policy.atime.quiet_until(seen).0,
             has_acl: seen.guarded().extended.is_some(),
             allocated: if seen.writing { seen.allocated.clone() } else { Vec::new() },
+            ..v1::Lease::default()
         })
     }
 }
@@ -74,6 +75,23 @@ impl Mrc {
             let volume = view.volume(volume)?;
             Ok((volume.inode(ino)?, volume.volume().policy))
         })
+    }
+
+    /// With the right to read the inode's data, if there is one to give: for a client that may open it soon.
+    pub(crate) fn with_right(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inode: &Inode,
+        lease: v1::Lease,
+    ) -> v1::Lease {
+        let Some(layout) = &inode.layout else { return lease };
+        let read = self.grant(call.header.session, volume, inode, layout, false);
+        match (self.file_layout(layout), read) {
+            (Ok(layout), Ok(read)) => v1::Lease { layout: Some(layout), read: Some(read), ..lease },
+            // Who opens it will hear why.
+            _ => lease,
+        }
     }
 
     /// What the session may keep of inodes that it has changed, as they are now; without a lease of those that it must

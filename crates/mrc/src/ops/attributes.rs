@@ -41,7 +41,9 @@ pub(crate) async fn lookup(
     Ok(v1::InodeReply {
         log: Some(log),
         attributes: Some(encode::attributes(&seen.attributes())),
-        lease: promise.keep(&seen, &policy),
+        lease: promise
+            .keep(&seen, &policy)
+            .map(|lease| mrc.with_right(&call, volume, &seen, lease)),
         known,
     })
 }

@@ -227,7 +227,9 @@ async fn describe(
             && let Some(seen) = seen.next()
         {
             entry.attributes = Some(encode::attributes(&seen.attributes()));
-            entry.lease = promise.keep(&seen, &policy);
+            entry.lease = promise
+                .keep(&seen, &policy)
+                .map(|lease| mrc.with_right(call, volume, &seen, lease));
         }
     }
     Ok(())
