@@ -122,8 +122,10 @@ impl OpenFile {
             released: AtomicBool::new(false),
             state,
         });
-        // A recall that came meanwhile has not seen it.
-        let kept = mount.kept(|table| table.kept(attributes.ino).map(drop));
+        // A recall that came meanwhile, or a change of ours that takes the name away, has not seen it.
+        let ino = attributes.ino;
+        let kept =
+            mount.kept(|table| table.kept(ino).filter(|_| !table.is_changing(ino)).map(drop));
         kept.map(|()| file)
     }
 
@@ -213,7 +215,7 @@ impl OpenFile {
     pub(crate) fn report_doubt(&self) {
         self.state.report.lock().doubt();
         self.report.lock().doubt();
-        self.mount.cache.forget(&[self.ino()]);
+        self.mount.cache.with(|table| table.doubt(self.ino()));
     }
 
     pub(crate) fn mount(&self) -> &Arc<Mount> {
@@ -272,13 +274,8 @@ impl OpenFile {
         if let Some(releasing) = releasing {
             self.give_back(releasing).await;
         }
-        // Only what has to be told takes room.
-        if self.is_idle() {
-            drop(self.close());
-            return Ok(());
-        }
-        let room = self.mount.closing_room.clone().acquire_owned().await;
         let Some(close) = self.close() else { return Ok(()) };
+        let room = self.mount.closing_room.clone().acquire_owned().await;
         self.mount.closing.spawn_on(
             async move {
                 let _room = room;
@@ -340,6 +337,9 @@ impl OpenFile {
                 {
                     turn.begun = None;
                 }
+            }
+            if write && !state.has_writers() {
+                mount.cache.with(|table| table.trust(state.ino));
             }
         })
     }

@@ -5,7 +5,7 @@
 //! * A change of our own that ends while another one has ended since it was asked for: nobody knows which came last, so
 //!   what both changed is forgotten.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -69,6 +69,10 @@ pub(crate) struct Table {
     ended: Latest<u64>,
     /// When a change of our own has ended last.
     changed: Latest<Tick>,
+    /// Inodes that changes of our own are on their way to, each as often as there is one.
+    changing: HashMap<Ino, u32>,
+    /// Files of which a write of ours may still arrive.
+    doubted: HashSet<Ino>,
 }
 
 #[derive(Debug)]
@@ -145,7 +149,8 @@ impl Table {
     /// Takes in an answer to what was asked at `asked`. Whether it is kept.
     pub(crate) fn learn(&mut self, asked: Tick, described: Described) -> bool {
         let ino = described.attributes.ino;
-        if described.lease.grant <= self.ended.of(ino) || self.changed.of(ino) > asked {
+        let is_old = described.lease.grant <= self.ended.of(ino) || self.changed.of(ino) > asked;
+        if is_old || self.doubted.contains(&ino) {
             return false;
         }
         match self.inodes.get_mut(&ino) {
@@ -180,6 +185,41 @@ impl Table {
             self.forget(ino);
         }
         known
+    }
+
+    /// A change of ours is on its way to these inodes.
+    pub(crate) fn begin(&mut self, inos: &[Ino]) {
+        inos.iter().for_each(|ino| *self.changing.entry(*ino).or_default() += 1);
+    }
+
+    pub(crate) fn end(&mut self, inos: &[Ino]) {
+        for ino in inos {
+            if let Some(changes) = self.changing.get_mut(ino) {
+                *changes -= 1;
+                if *changes == 0 {
+                    self.changing.remove(ino);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_changing(&self, ino: Ino) -> bool {
+        self.changing.contains_key(&ino)
+    }
+
+    /// Nobody knows what a write of ours has done, or will do yet.
+    pub(crate) fn doubt(&mut self, ino: Ino) {
+        self.doubted.insert(ino);
+        self.forget(ino);
+    }
+
+    /// We do not write the file any more; the MRC knows who might.
+    pub(crate) fn trust(&mut self, ino: Ino) {
+        self.doubted.remove(&ino);
+    }
+
+    pub(crate) fn keeps_any(&self) -> bool {
+        !self.inodes.is_empty()
     }
 
     /// Takes in what a name leads to, in a directory that is kept.
@@ -262,7 +302,8 @@ impl Table {
             let Some(known) = allocated.get_mut(usize::from(column.0)) else {
                 return self.forget(ino);
             };
-            *known = bytes;
+            // Answers may have overtaken each other.
+            *known = bytes.max(*known);
         }
         attributes.size = attributes.size.max(end);
         attributes.allocated = allocated.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
