@@ -48,19 +48,31 @@ pub(super) fn run_alone(command: Command) -> Ran {
     Suite::start(command).end()
 }
 
-/// The same, but if it is to be disturbed, in whatever way, an OSD and then the MRC are killed and started again at once
-/// when `half_done` says so; it is shown the file with what was printed so far.
-///
-/// Panics if the suite ended well before that: then nothing was disturbed.
+/// The same, disturbed in its middle, in whatever way. Panics if it ended well before that.
 #[track_caller]
 pub(super) fn run_disturbed(
     command: Command,
     cluster: &mut Cluster,
     disturbance: Disturbance,
-    mut half_done: impl FnMut(&Path) -> bool,
+    half_done: impl FnMut(&Path) -> bool,
 ) -> Ran {
     let what = format!("{command:?}");
+    let (ran, befell) = try_disturbed(command, cluster, disturbance, half_done);
+    // One that failed says itself what is wrong.
+    assert!(ran.code != 0 || befell == disturbance, "it ended before anybody was killed: {what}");
+    ran
+}
+
+/// If it is to be disturbed, an OSD and then the MRC are killed and started again at once when `half_done` says so; it
+/// is shown the file with what was printed so far. Also returns what befell the suite: nothing if it ended before.
+pub(super) fn try_disturbed(
+    command: Command,
+    cluster: &mut Cluster,
+    disturbance: Disturbance,
+    mut half_done: impl FnMut(&Path) -> bool,
+) -> (Ran, Disturbance) {
     let mut suite = Suite::start(command);
+    let mut befell = Disturbance::None;
     if disturbance != Disturbance::None {
         eventually_within(SUITE_MAX, "the suite comes to its middle", || {
             suite.ended().is_some() || half_done(suite.output.path())
@@ -70,12 +82,10 @@ pub(super) fn run_disturbed(
                 victim.kill9();
                 victim.restart();
             }
+            befell = disturbance;
         }
-        // One that failed or cannot run here says so itself.
-        let unharmed = suite.ended().is_some_and(|ended| ended.success());
-        assert!(!unharmed, "it ended before anybody was killed: {what}");
     }
-    suite.end()
+    (suite.end(), befell)
 }
 
 /// How many lines were printed so far.
