@@ -16,6 +16,7 @@ use crate::file_state::FileState;
 use crate::method;
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
+use crate::recalls::Forget;
 
 /// Until a waiter for whom the MRC has no place asks again.
 const FULL_PAUSE: Duration = Duration::from_secs(2);
@@ -231,6 +232,11 @@ impl OpenFile {
             return Err(err);
         }
         if let Some(grant) = owners.granted(owner, number) {
+            // What others wrote under it is to be seen. The kernel goes by size and times, which may be the same: they come
+            // from several clocks.
+            if mount.kept(|table| table.kept(self.ino()).map(drop)).is_none() {
+                mount.forgetting.tell(vec![self.ino()], Forget::All).await;
+            }
             return Ok(grant);
         }
         let request = unlock(mount, self.ino(), number, (lock.start, lock.end));

@@ -137,19 +137,8 @@ impl Mount {
         file: Option<&FileState>,
         deadline: Instant,
     ) -> Result<Attributes> {
-        self.look(caller, ino, file, deadline).await.map(|(attributes, _)| attributes)
-    }
-
-    /// The same, and whether others may be writing the file.
-    pub(crate) async fn look(
-        &self,
-        caller: &Caller,
-        ino: Ino,
-        file: Option<&FileState>,
-        deadline: Instant,
-    ) -> Result<(Attributes, bool)> {
         if let Some(kept) = self.kept(|table| table.attributes_of(ino)) {
-            return Ok((kept, false));
+            return Ok(kept);
         }
         let asked = self.asked();
         let report = file.and_then(|file| file.report.lock().to_wire());
@@ -158,7 +147,7 @@ impl Mount {
         let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
         let attributes = required(reply.attributes)?;
         self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
-        Ok((attributes, reply.written))
+        Ok(attributes)
     }
 
     /// The file's size, as the MRC settles it.

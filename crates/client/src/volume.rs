@@ -17,7 +17,7 @@ use crate::layout::Where;
 use crate::method::{self, Method};
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
-use crate::recalls::{Forget, OnForget};
+use crate::recalls::OnForget;
 
 /// Entries that are asked for at once if they can be kept: most directories are whole then.
 const KEPT_ENTRIES: u32 = 2048;
@@ -105,13 +105,7 @@ impl Volume {
 
     pub async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
         let file = self.mount.files.find(ino);
-        let deadline = self.mount.deadline();
-        let (attributes, written) = self.mount.look(caller, ino, file.as_deref(), deadline).await?;
-        if written && file.is_some() {
-            // The kernel asks before it reads, and would go on with its pages if size and times are the same.
-            self.mount.forgetting.tell(vec![ino], Forget::All).await;
-        }
-        Ok(attributes)
+        self.mount.getattr(caller, ino, file.as_deref(), self.mount.deadline()).await
     }
 
     pub async fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attributes> {
