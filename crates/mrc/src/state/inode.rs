@@ -1,5 +1,7 @@
 //! An inode as it is stored, and what of it applications see.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use xtfs_core::access::{Guarded, SGID, SUID};
 use xtfs_core::acl::{Acl, Extended};
@@ -9,6 +11,9 @@ use xtfs_core::{
 };
 
 use super::command::WriteReport;
+
+/// How long after its removal a file can be opened by who found it before.
+const REACHED_AFTER_REMOVAL: Duration = Duration::from_secs(5);
 
 /// What `stat` says of the size of a directory.
 pub const DIRECTORY_SIZE: u64 = 4096;
@@ -299,6 +304,12 @@ impl Inode {
         self.mtime_ignore =
             self.mtime_ignore.max(Some(now)).filter(|_| self.mtime_ignore.is_some());
         self.mtime = now;
+    }
+
+    /// Its last name went just now: somebody who looked that up may be about to open it, who would find nothing wrong on a
+    /// local file system.
+    pub fn may_still_be_reached(&self, now: Timestamp) -> bool {
+        now.since(self.ctime) < REACHED_AFTER_REMOVAL
     }
 
     /// Whether a cut or growth to `size` must be known to the columns, so that it needs an epoch (R6).

@@ -134,15 +134,17 @@ impl Worker {
     }
 }
 
-/// Says durably that OSDs will be told. Those that somebody holds stay out.
+/// Says durably that OSDs will be told. Those that somebody holds, or may be about to open, stay out.
 async fn begin(mrc: &Mrc, volume: VolumeId, page: Vec<(Ino, Orphan)>) -> Result<Vec<Ino>> {
     let (waiting, mut dying): (Vec<_>, Vec<_>) =
         page.into_iter().partition(|(_, orphan)| *orphan == Orphan::Waiting);
+    let now = mrc.time.now();
     let free = mrc.view(|view| {
         let volume = view.any_volume(volume)?;
         let mut free = Vec::new();
         for (ino, _) in waiting {
-            if !volume.is_held(ino)? {
+            let reached = volume.inode(ino)?.may_still_be_reached(now);
+            if !reached && !volume.is_held(ino)? {
                 free.push(ino);
             }
         }

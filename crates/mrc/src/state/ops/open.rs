@@ -86,11 +86,13 @@ fn admit(
     layout: Option<&Layout>,
 ) -> Result<()> {
     change.own_session()?;
-    // Only who has it open opens it again: it went with its last close, though its data may take a while.
-    if let Some(orphan) = change.rows().orphan(inode.ino)?
-        && (orphan == Orphan::Deleting || !change.rows().is_held(inode.ino)?)
-    {
-        return Err(Error::StaleHandle);
+    // Only who has it open, or has just found it, opens it again: it went with its last close, though its data may take
+    // a while.
+    if let Some(orphan) = change.rows().orphan(inode.ino)? {
+        let reached = inode.may_still_be_reached(change.now) || change.rows().is_held(inode.ino)?;
+        if orphan == Orphan::Deleting || !reached {
+            return Err(Error::StaleHandle);
+        }
     }
     if !open.write || inode.kind != FileKind::File {
         return Ok(());

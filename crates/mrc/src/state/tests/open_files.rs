@@ -448,6 +448,10 @@ fn r8_an_unlinked_file_lives_until_its_last_close() {
     world.open(file, READ).unwrap();
     world.close(file, false, None).unwrap();
     world.close(file, false, None).unwrap();
+    // Somebody looked it up before it went.
+    world.open(file, READ).unwrap();
+    world.close(file, false, None).unwrap();
+    world.now += 5_000_000_000;
     refused(world.open(file, READ), &Error::StaleHandle);
     assert_eq!(world.begin_delete(file), [file]);
     refused(world.open(file, READ), &Error::StaleHandle);
