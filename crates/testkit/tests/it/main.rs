@@ -5,6 +5,7 @@
 mod append;
 mod applications;
 mod bad_input;
+mod coherence;
 mod corruption;
 mod directories;
 mod elasticity;
