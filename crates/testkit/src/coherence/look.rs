@@ -136,7 +136,11 @@ impl Look {
             Way::Other => other_user(view, name),
             Way::Content => content(&view.open(name, OFlags::RDONLY)?)?,
             Way::Mapped => mapped(&view.open(name, OFlags::RDONLY)?)?,
-            Way::Direct => content(&view.open(name, OFlags::RDONLY | view.direct)?)?,
+            Way::Direct => match view.open(name, OFlags::RDONLY | view.direct) {
+                // Directories have no such way.
+                Err(Errno::INVAL) => content(&view.open(name, OFlags::RDONLY)?)?,
+                opened => content(&opened?)?,
+            },
             Way::Target => rustix::fs::readlink(path, Vec::new())?.to_string_lossy().into_owned(),
             Way::List => listed(&mut Dir::new(view.open(name, OFlags::DIRECTORY)?)?)?,
             Way::Attributes => {

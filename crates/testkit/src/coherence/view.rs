@@ -60,6 +60,12 @@ impl View {
         self.held[slot].as_ref().ok_or(Errno::BADF)
     }
 
+    /// Whether a directory is held open that has no name any more.
+    pub(super) fn holds_removed_folder(&self, slot: usize) -> bool {
+        let Some(Held::Folder(folder)) = &self.held[slot] else { return false };
+        folder.stat().is_ok_and(|of| of.st_nlink == 0)
+    }
+
     /// EBADF also of a directory.
     pub(super) fn held_file(&self, slot: usize) -> Result<&File, Errno> {
         match self.held(slot)? {

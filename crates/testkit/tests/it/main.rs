@@ -16,6 +16,7 @@ mod holes;
 mod killing;
 mod liveness;
 mod locks;
+mod lost_clients;
 mod lost_osd;
 mod mappings;
 mod names;
