@@ -259,7 +259,7 @@ fn write(view: &View, path: &str, through: Through, bytes: &Bytes) -> Result<(),
         Through::Create => OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC,
         Through::Range => OFlags::WRONLY,
         Through::Append => OFlags::WRONLY | OFlags::APPEND,
-        Through::Direct => OFlags::WRONLY | view.direct,
+        Through::Direct => OFlags::WRONLY | view.direct(),
         Through::Mapping => OFlags::RDWR,
     };
     let file = view.open(path, flags)?;

@@ -26,16 +26,53 @@ pub(super) fn shuffled<T>(random: &mut StdRng, mut what: Vec<T>) -> Vec<T> {
     what
 }
 
-/// A path at which there mostly is something, or mostly is nothing.
-fn path(random: &mut StdRng, view: &View, taken: bool) -> &'static str {
+/// What is at a path, mostly: whatever else there is is tried, too, now and then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum There {
+    Something,
+    File,
+    Folder,
+    NoFolder,
+    /// In a directory that is there.
+    Nothing,
+}
+
+impl There {
+    fn is_at(self, view: &View, path: &str) -> bool {
+        let kind = |path: &str| {
+            rustix::fs::lstat(view.at(path)).map(|of| FileType::from_raw_mode(of.st_mode))
+        };
+        let folder = || path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        match (self, kind(path)) {
+            (There::Nothing, Err(_)) => kind(folder()) == Ok(FileType::Directory),
+            (There::Something, Ok(_)) | (There::File, Ok(FileType::RegularFile)) => true,
+            (There::Folder, Ok(kind)) => kind == FileType::Directory,
+            (There::NoFolder, Ok(kind)) => kind != FileType::Directory,
+            _ => false,
+        }
+    }
+}
+
+fn path(random: &mut StdRng, view: &View, there: There) -> &'static str {
     let mut path = one(random, &PATHS);
-    for _ in 0..6 {
-        if rustix::fs::lstat(view.at(path)).is_ok() == taken {
+    for _ in 0..12 {
+        if there.is_at(view, path) {
             break;
         }
         path = one(random, &PATHS);
     }
     path
+}
+
+fn slot(random: &mut StdRng, view: &View) -> usize {
+    let mut slot = random.random_range(0..SLOTS);
+    for _ in 0..6 {
+        if view.held_file(slot).is_ok() {
+            break;
+        }
+        slot = random.random_range(0..SLOTS);
+    }
+    slot
 }
 
 fn position(random: &mut StdRng) -> u64 {
@@ -51,53 +88,63 @@ fn bytes(random: &mut StdRng) -> Bytes {
 
 /// `view`: where it can be seen what there is.
 pub(super) fn act(random: &mut StdRng, view: &View) -> Act {
-    let slot = random.random_range(0..SLOTS);
-    let there = path(random, view, true);
-    let free = path(random, view, false);
-    let any = one(random, &PATHS);
+    let file = path(random, view, There::File);
+    let free = path(random, view, There::Nothing);
     match random.random_range(0..100) {
-        0..18 => Act::Write { path: any, through: Through::Create, bytes: bytes(random) },
-        18..34 => {
-            let through = [Through::Range, Through::Append, Through::Direct, Through::Mapping];
-            Act::Write { path: there, through: one(random, &through), bytes: bytes(random) }
+        0..14 => {
+            let any = one(random, &PATHS);
+            let path = one(random, &[file, free, any]);
+            Act::Write { path, through: Through::Create, bytes: bytes(random) }
         }
-        34..39 => Act::Truncate { path: there, size: position(random) },
-        39..41 => Act::Punch { path: there, at: position(random), len: 5_000 },
-        41..43 => Act::Allocate { path: there, at: position(random), len: 5_000 },
-        43..45 => Act::Exclusive { path: free },
-        45..51 => Act::Mkdir { path: if random.random() { free } else { one(random, &FOLDERS) } },
-        51..53 => {
+        14..30 => {
+            let through = [Through::Range, Through::Append, Through::Direct, Through::Mapping];
+            Act::Write { path: file, through: one(random, &through), bytes: bytes(random) }
+        }
+        30..34 => Act::Truncate { path: file, size: position(random) },
+        34..36 => Act::Punch { path: file, at: position(random), len: 5_000 },
+        36..38 => Act::Allocate { path: file, at: position(random), len: 5_000 },
+        38..40 => Act::Exclusive { path: free },
+        40..48 => {
+            let usual = one(random, &FOLDERS);
+            Act::Mkdir { path: one(random, &[free, usual]) }
+        }
+        48..50 => {
             let kind = one(random, &[FileType::Fifo, FileType::Socket]);
             Act::Mknod { path: free, kind }
         }
-        53..56 => {
+        50..53 => {
             Act::Symlink { target: one(random, &["a", "b", "d", "../a", "none"]), path: free }
         }
-        56..60 => Act::Link { from: there, to: free },
-        60..64 => Act::Unlink { path: there },
-        64..66 => Act::Rmdir { path: there },
-        66..75 => rename(random, view, there),
-        other => act_on_inode(random, other, there, slot),
+        53..57 => Act::Link { from: path(random, view, There::NoFolder), to: free },
+        57..63 => Act::Unlink { path: path(random, view, There::NoFolder) },
+        63..66 => Act::Rmdir { path: path(random, view, There::Folder) },
+        66..76 => rename(random, view),
+        other => act_on_inode(random, other, view),
     }
 }
 
-fn rename(random: &mut StdRng, view: &View, from: &'static str) -> Act {
+fn rename(random: &mut StdRng, view: &View) -> Act {
+    let (there, free) = (There::Something, There::Nothing);
+    let moved = one(random, &[there, There::Folder, There::NoFolder]);
+    let from = path(random, view, moved);
     let (to, flags) = match random.random_range(0..10) {
-        0..3 => (path(random, view, true), RenameFlags::EXCHANGE),
-        3 => (path(random, view, true), RenameFlags::NOREPLACE),
-        4..7 => (path(random, view, true), RenameFlags::empty()),
-        _ => (path(random, view, false), RenameFlags::empty()),
+        0..3 => (there, RenameFlags::EXCHANGE),
+        3 => (one(random, &[there, free]), RenameFlags::NOREPLACE),
+        4..7 => (one(random, &[there, There::NoFolder]), RenameFlags::empty()),
+        _ => (free, RenameFlags::empty()),
     };
-    Act::Rename { from, to, flags }
+    Act::Rename { from, to: path(random, view, to), flags }
 }
 
-fn act_on_inode(random: &mut StdRng, number: u32, path: &'static str, slot: usize) -> Act {
+fn act_on_inode(random: &mut StdRng, number: u32, view: &View) -> Act {
+    let path = path(random, view, There::Something);
+    let slot = slot(random, view);
     let mode = one(random, &[0o600, 0o644, 0o640, 0o755, 0o711, 0o777, 0o000]);
     let name = one(random, &ATTRIBUTES);
     match number {
-        75..78 => Act::Chmod { path, mode },
-        78..80 => Act::Chown { path, uid: one(random, &[0, 12_345]), gid: one(random, &[0, 7]) },
-        80..82 => Act::SetMtime { path, seconds: random.random_range(0..2_000_000_000) },
+        76..79 => Act::Chmod { path, mode },
+        79..81 => Act::Chown { path, uid: one(random, &[0, 12_345]), gid: one(random, &[0, 7]) },
+        81 => Act::SetMtime { path, seconds: random.random_range(0..2_000_000_000) },
         82..85 => {
             let value = vec![random.random(); random.random_range(0..20)];
             Act::SetAttribute { path, name, value }
@@ -110,14 +157,20 @@ fn act_on_inode(random: &mut StdRng, number: u32, path: &'static str, slot: usiz
         }
         89..92 => Act::HeldWrite { slot, bytes: bytes(random) },
         92..94 => Act::HeldResize { slot, size: position(random) },
+        // Nothing is kept of those.
+        94 if view.holds_removed_folder(slot) => Act::LetGo { slot },
         94 => Act::HeldChmod { slot, mode },
-        95..99 => Act::Hold { slot, path },
+        95..99 => Act::Hold { slot: random.random_range(0..SLOTS), path },
         _ => Act::LetGo { slot },
     }
 }
 
-/// At what is changed, around it, and aside.
-pub(super) fn looks(random: &mut StdRng, act: &Act) -> Vec<Look> {
+/// At what is changed, around it, by its other names, and aside.
+pub(super) fn looks(random: &mut StdRng, act: &Act, view: &View) -> Vec<Look> {
+    let inode = |path: &str| rustix::fs::stat(view.at(path)).map(|of| of.st_ino).ok();
+    let is_near = |path: &str, other: &str| {
+        is_above_or_below(path, other) || inode(path).is_some_and(|ino| inode(other) == Some(ino))
+    };
     let mut places: Vec<usize> = (0..PATHS.len())
         .filter(|at| act.paths().iter().any(|path| is_near(path, PATHS[*at])))
         .collect();
@@ -127,7 +180,7 @@ pub(super) fn looks(random: &mut StdRng, act: &Act) -> Vec<Look> {
         let count = random.random_range(1..=LOOKS);
         looks.extend((0..count).map(|_| Look { way: one(random, &Way::AT), at }));
     }
-    for at in 0..SLOTS {
+    for at in (0..SLOTS).filter(|slot| view.held(*slot).is_ok()) {
         looks.push(Look { way: one(random, &Way::HELD), at });
     }
     // Where a change of the ctime is to be seen.
@@ -140,7 +193,7 @@ pub(super) fn looks(random: &mut StdRng, act: &Act) -> Vec<Look> {
 }
 
 /// The path itself, its parent, and what is below.
-fn is_near(path: &str, other: &str) -> bool {
+fn is_above_or_below(path: &str, other: &str) -> bool {
     let below = |path: &str, folder: &str| {
         path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
     };

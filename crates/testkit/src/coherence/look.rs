@@ -136,7 +136,7 @@ impl Look {
             Way::Other => other_user(view, name),
             Way::Content => content(&view.open(name, OFlags::RDONLY)?)?,
             Way::Mapped => mapped(&view.open(name, OFlags::RDONLY)?)?,
-            Way::Direct => match view.open(name, OFlags::RDONLY | view.direct) {
+            Way::Direct => match view.open(name, OFlags::RDONLY | view.direct()) {
                 // Directories have no such way.
                 Err(Errno::INVAL) => content(&view.open(name, OFlags::RDONLY)?)?,
                 opened => content(&opened?)?,

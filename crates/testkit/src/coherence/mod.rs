@@ -2,12 +2,14 @@
 //! them shows after the same change.
 //!
 //! One process does all of it, call after call: that a call has returned is the signal. Before a change the same looks
-//! are made on all mounts, mostly twice, so that whatever can be kept is.
+//! are made on all mounts, mostly twice, so that whatever can be kept is. In some rounds others go on looking there while
+//! it is changed, so that answers and recalls overtake each other; what they see is not judged.
 
 mod act;
 mod crowd;
 mod draw;
 mod look;
+mod onlookers;
 mod rounds;
 mod view;
 

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 use super::act::Act;
 use super::draw::{act, looks, one, shuffled};
 use super::look::{Look, Way};
+use super::onlookers::Onlookers;
 use super::view::{PATHS, View};
 
 /// Changes that the report of a difference shows.
@@ -74,7 +76,7 @@ impl Rounds {
     fn round(&mut self, number: u64) -> Result<(), String> {
         let actor = self.random.random_range(0..self.mounts.len());
         let act = act(&mut self.random, &self.local);
-        let looks = looks(&mut self.random, &act);
+        let looks = looks(&mut self.random, &act, &self.local);
         if self.last.len() == SHOWN {
             self.last.pop_front();
         }
@@ -86,14 +88,26 @@ impl Rounds {
             let order = shuffled(&mut self.random, all.clone());
             before = self.look(&order, &looks, None).map_err(|what| format!("before: {what}"))?;
         }
-        let acted = self.perform(&act, actor)?;
-        // Whoever changed it looks last: its request may have others forget.
-        let others = all.into_iter().filter(|mount| *mount != actor).collect();
-        let mut order = shuffled(&mut self.random, others);
-        order.push(actor);
-        let after = self.look(&order, &looks, Some(&before))?;
+        let others: Vec<_> = all.into_iter().filter(|mount| *mount != actor).collect();
+        let mut onlookers = Vec::new();
+        if self.random.random_ratio(1, 3) {
+            onlookers = others.iter().map(|mount| self.mounts[*mount].again()).collect();
+        }
+        let stop = AtomicBool::new(false);
+        let (acted, after) = std::thread::scope(|scope| {
+            let at = shuffled(&mut self.random, looks.clone());
+            let _onlookers = Onlookers::start(scope, &stop, onlookers, &at);
+            let acted = self.perform(&act, actor)?;
+            // Whoever changed it looks last: its request may have others forget.
+            let mut order = shuffled(&mut self.random, others);
+            order.push(actor);
+            let after = self.look(&order, &looks, Some(&before))?;
+            Ok::<_, String>((acted, after))
+        })?;
         match act.dates() {
-            Some(path) if acted.is_ok() => dated(path, &before, &after),
+            Some(path) if acted.is_ok() && self.mounts[actor].times_are_fine() => {
+                dated(path, &before, &after)
+            }
             _ => Ok(()),
         }
     }
@@ -179,7 +193,7 @@ mod tests {
         fs::create_dir(&shown).unwrap();
         fs::create_dir(&beside).unwrap();
         let folders = vec![shown.clone(), shown];
-        run_on(&Plan { folders, beside, seed, rounds: 3_000, stale }, View::local, || {})
+        run_on(&Plan { folders, beside, seed, rounds: 1_000, stale }, View::local, || {})
     }
 
     #[test]

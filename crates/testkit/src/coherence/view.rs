@@ -24,8 +24,7 @@ pub(super) enum Held {
 pub(super) struct View {
     root: PathBuf,
     pub(super) held: [Option<Held>; SLOTS],
-    /// O_DIRECT may want what the local folder does not give.
-    pub(super) direct: OFlags,
+    is_local: bool,
 }
 
 impl Held {
@@ -39,11 +38,26 @@ impl Held {
 
 impl View {
     pub(super) fn mounted(root: &Path) -> Self {
-        View { root: root.to_owned(), held: [const { None }; SLOTS], direct: OFlags::DIRECT }
+        View { root: root.to_owned(), held: [const { None }; SLOTS], is_local: false }
     }
 
     pub(super) fn local(root: &Path) -> Self {
-        View { direct: OFlags::empty(), ..View::mounted(root) }
+        View { is_local: true, ..View::mounted(root) }
+    }
+
+    /// The same for somebody else, who holds nothing open.
+    pub(super) fn again(&self) -> Self {
+        View { is_local: self.is_local, ..View::mounted(&self.root) }
+    }
+
+    /// How to pass by the page cache; a local file system wants more for that than is given.
+    pub(super) fn direct(&self) -> OFlags {
+        if self.is_local { OFlags::empty() } else { OFlags::DIRECT }
+    }
+
+    /// Local ones move by the ticks of the kernel's clock only.
+    pub(super) fn times_are_fine(&self) -> bool {
+        !self.is_local
     }
 
     pub(super) fn at(&self, path: &str) -> PathBuf {
