@@ -11,7 +11,6 @@ use xtfs_core::{ClientId, Error, Ino, Result};
 use xtfs_rpc::VolumeRecord;
 
 use crate::attributes::FileKind;
-use crate::cache::Cache;
 use crate::cluster::Cluster;
 use crate::file_state::FileTable;
 use crate::mount::{CLOSING_MAX, Mount};
@@ -65,7 +64,7 @@ impl Client {
             mrc,
             files,
             syncer: Syncer::default(),
-            cache: Cache::default(),
+            cache: Arc::default(),
             local_handles: AtomicUsize::new(0),
             forgetting: Forgetting::default(),
             lock_owners: AtomicU64::new(0),

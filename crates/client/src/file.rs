@@ -11,6 +11,7 @@ use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
+use crate::cache::ReadRight;
 use crate::file_state::FileState;
 use crate::io::{ColumnWritten, Repeat};
 use crate::local_open::LocalOpens;
@@ -96,6 +97,7 @@ impl OpenFile {
     pub(crate) fn local(
         mount: &Arc<Mount>,
         attributes: &Attributes,
+        right: Option<ReadRight>,
         flags: OpenFlags,
     ) -> Option<Arc<Self>> {
         let (session, _) = mount.cache.of();
@@ -103,6 +105,12 @@ impl OpenFile {
         mount.local_handles.fetch_add(1, Ordering::AcqRel);
         state.local_opens(LocalOpens::opened);
         state.set_ids.saw(attributes);
+        if let Some(right) = right
+            && let Err(err) = state.grant(Some(right.layout), Some(right.grant), right.given)
+        {
+            // The MRC is asked for a better one when it is needed.
+            tracing::warn!(ino = %attributes.ino, %err, "a right to read that makes no sense");
+        }
         let file = Arc::new(OpenFile {
             mount: mount.clone(),
             flags,
@@ -114,8 +122,10 @@ impl OpenFile {
             released: AtomicBool::new(false),
             state,
         });
-        // A recall that came meanwhile has not seen it.
-        let kept = mount.kept(|table| table.kept(attributes.ino).map(drop));
+        // A recall that came meanwhile, or a change of ours that takes the name away, has not seen it.
+        let ino = attributes.ino;
+        let kept =
+            mount.kept(|table| table.kept(ino).filter(|_| !table.is_changing(ino)).map(drop));
         kept.map(|()| file)
     }
 
@@ -123,10 +133,11 @@ impl OpenFile {
         self.state.ino
     }
 
-    /// Whether a close of the handle has nothing to wait for and nothing to tell anybody.
+    /// Whether a close of the handle has nothing to wait for and nothing to tell anybody. A close by a process drops what it
+    /// has locked of the file through whatever handle.
     pub fn is_idle(&self) -> bool {
         self.local
-            && self.locked_through.lock().is_empty()
+            && self.state.locks.are_none()
             && !self.state.local_opens(|local| local.is_registered())
     }
 
@@ -204,7 +215,7 @@ impl OpenFile {
     pub(crate) fn report_doubt(&self) {
         self.state.report.lock().doubt();
         self.report.lock().doubt();
-        self.mount.cache.forget(&[self.ino()]);
+        self.mount.cache.with(|table| table.doubt(self.ino()));
     }
 
     pub(crate) fn mount(&self) -> &Arc<Mount> {
@@ -263,13 +274,8 @@ impl OpenFile {
         if let Some(releasing) = releasing {
             self.give_back(releasing).await;
         }
-        // Only what has to be told takes room.
-        if self.is_idle() {
-            drop(self.close());
-            return Ok(());
-        }
-        let room = self.mount.closing_room.clone().acquire_owned().await;
         let Some(close) = self.close() else { return Ok(()) };
+        let room = self.mount.closing_room.clone().acquire_owned().await;
         self.mount.closing.spawn_on(
             async move {
                 let _room = room;
@@ -331,6 +337,9 @@ impl OpenFile {
                 {
                     turn.begun = None;
                 }
+            }
+            if write && !state.has_writers() {
+                mount.cache.with(|table| table.trust(state.ino));
             }
         })
     }

@@ -11,10 +11,15 @@ use xtfs_proto::v1::{self, LogStatus};
 use crate::Caller;
 use crate::attributes::{Attributes, DirectoryEntry, DirectoryPage};
 use crate::cache::{self, Asked, Described, Name, Table, Tick};
+use crate::method;
 use crate::mount::Mount;
+use crate::mrc::{Answered, ITSELF};
 use crate::volume::Volume;
 
-/// A change of ours on its way to these inodes. Dropped without an answer nobody knows what became of it.
+/// Before the MRC is asked again whether a change can still be carried out late.
+const DISTRUST_PAUSE: Duration = Duration::from_millis(200);
+
+/// A change of ours on its way to these inodes. Dropped without an answer nobody knows what became of it, or will.
 #[derive(Debug)]
 #[must_use]
 pub(crate) struct Change<'a> {
@@ -22,9 +27,25 @@ pub(crate) struct Change<'a> {
     asked: Asked,
     inos: Vec<Ino>,
     over: bool,
+    /// The answer may be an old one.
+    repeated: bool,
 }
 
 impl Change<'_> {
+    /// It was refused or carried out, or both may be.
+    pub(crate) fn checked<T>(mut self, answer: Result<Answered<T>>) -> Result<(Self, T)> {
+        match answer {
+            Ok(Answered { reply, repeated }) => {
+                self.repeated = repeated;
+                Ok((self, reply))
+            }
+            Err(err) => {
+                self.over = err.is_decided();
+                Err(err)
+            }
+        }
+    }
+
     /// It was answered, and the answer describes `inode` and the others that were changed; `then` follows if what it
     /// says may be kept.
     pub(crate) fn done(
@@ -36,27 +57,23 @@ impl Change<'_> {
     ) {
         self.over = true;
         let others = others.into_iter().map(|other| (Ino(other.ino), cache::known(other)));
-        let described = inode.into_iter().chain(others).collect();
-        self.mount.cache.changed(self.asked, log, &self.inos, described, then);
-    }
-
-    /// It was refused or carried out, or both may be.
-    pub(crate) fn checked<T>(mut self, answer: Result<T>) -> Result<(Self, T)> {
-        match answer {
-            Ok(answer) => Ok((self, answer)),
-            Err(err) => {
-                self.over = err.is_decided();
-                Err(err)
-            }
+        let described = inode.into_iter().chain(others);
+        let cache = &self.mount.cache;
+        if self.repeated {
+            // Of the first time; the inodes are described as they are now, which may be by others.
+            let described = described.map(|(ino, _)| (ino, None)).collect();
+            cache.changed(self.asked, log, &self.inos, described, |_| {});
+        } else {
+            cache.changed(self.asked, log, &self.inos, described.collect(), then);
         }
     }
 }
 
 impl Drop for Change<'_> {
     fn drop(&mut self) {
+        self.mount.cache.with(|table| table.end(&self.inos));
         if !self.over {
-            self.mount.cache.forget(&self.inos);
-            self.mount.forgetting.tell_later(&self.mount.runtime, &self.inos);
+            self.mount.distrust();
         }
     }
 }
@@ -69,7 +86,42 @@ impl Mount {
 
     /// Before a change of ours is asked for.
     pub(crate) fn change_of(&self, inos: impl IntoIterator<Item = Ino>) -> Change<'_> {
-        Change { mount: self, asked: self.asked(), inos: inos.into_iter().collect(), over: false }
+        let inos: Vec<_> = inos.into_iter().collect();
+        self.cache.with(|table| table.begin(&inos));
+        Change { mount: self, asked: self.asked(), inos, over: false, repeated: false }
+    }
+
+    /// A change of ours may still be carried out, though nobody waits for it any more: nothing is kept before that is
+    /// ruled out. The MRC refuses it once it has answered a later request, which says that this one is given up.
+    fn distrust(&self) {
+        let (inos, seen_to) = self.cache.distrust();
+        self.forgetting.tell_later(&self.runtime, &inos);
+        if seen_to {
+            return;
+        }
+        let (mrc, cache, stop) = (self.mrc.clone(), self.cache.clone(), self.stop.clone());
+        let rule_out = async move {
+            loop {
+                let distrusts = cache.distrusts();
+                // No inode has this number: it is refused.
+                let request = v1::CloseRequest { volume: mrc.volume.0, ..Default::default() };
+                let answer = mrc.change::<method::Close>(&ITSELF, request).await;
+                let ruled_out = answer.map_or_else(|err| err.is_decided(), |_| true);
+                if ruled_out && cache.trust(distrusts) {
+                    return;
+                }
+                tokio::time::sleep(DISTRUST_PAUSE).await;
+            }
+        };
+        self.tasks.spawn_on(
+            async move {
+                tokio::select! {
+                    () = rule_out => {}
+                    () = stop.cancelled() => {}
+                }
+            },
+            &self.runtime,
+        );
     }
 
     /// Looks at what is kept, if it may be relied on.
@@ -78,7 +130,7 @@ impl Mount {
         if !self.mrc.lease().holds(session) {
             return None;
         }
-        self.cache.with(look)
+        self.cache.trusted(look)
     }
 
     /// How long what is kept can be relied on at least.

@@ -2,6 +2,7 @@
 //! open: before the lease is given back, before we take its name away ourselves, and for what only open files have.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::time::{Instant, timeout_at};
@@ -17,6 +18,9 @@ use crate::file_state::FileState;
 use crate::method;
 use crate::mount::Mount;
 use crate::volume::Volume;
+
+/// Before the MRC is told again.
+const REGISTER_PAUSE: Duration = Duration::from_millis(100);
 
 /// Files of which the MRC is told at the same time.
 const REGISTERED_AT_ONCE: usize = 64;
@@ -72,7 +76,7 @@ impl Mount {
         let asked = Instant::now();
         // Reading may have moved the atime.
         let change = self.change_of([file.ino]);
-        let reply = self.mrc.change_in::<method::Open>(file.session, request, deadline).await;
+        let reply = self.mrc.change_in_once::<method::Open>(file.session, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
         let inode = (file.ino, described(reply.attributes.take(), reply.lease.take()));
         change.done(reply.log.as_ref(), Some(inode), Vec::new(), |_| {});
@@ -83,16 +87,23 @@ impl Mount {
         Ok(())
     }
 
-    /// All of them, of these inodes. What cannot be told is lost with the session.
-    pub(crate) async fn register_all(&self, inos: impl IntoIterator<Item = Ino>) {
+    /// Of all of these inodes. Until that is told, others would take open files for closed ones; only with the session it
+    /// does not matter any more.
+    pub(crate) async fn register_surely(&self, inos: impl IntoIterator<Item = Ino>) {
         let files: Vec<_> = inos.into_iter().filter_map(|ino| self.files.find(ino)).collect();
         for some in files.chunks(REGISTERED_AT_ONCE) {
-            let told = some.iter().map(|file| self.register(file, self.deadline()));
-            for (file, told) in some.iter().zip(join_all(told).await) {
-                if let Err(err) = told {
-                    tracing::warn!(ino = %file.ino, %err, "tell the MRC that a file is open");
-                }
+            join_all(some.iter().map(|file| self.register_one_surely(file))).await;
+        }
+    }
+
+    async fn register_one_surely(&self, file: &FileState) {
+        while let Err(err) = self.register(file, self.deadline()).await {
+            tracing::warn!(ino = %file.ino, %err, "tell the MRC that a file is open");
+            let is_over = err.is_decided() || self.mrc.session() != file.session;
+            if is_over || self.stop.is_cancelled() {
+                return;
             }
+            tokio::time::sleep(REGISTER_PAUSE).await;
         }
     }
 
@@ -116,12 +127,13 @@ impl Volume {
             return None;
         }
         let now = self.mount().mrc.now();
-        let attributes = self.mount().kept(|table| {
-            let kept = table.kept(ino)?;
+        let (attributes, right) = self.mount().kept(|table| {
+            let kept = table.kept(ino).filter(|_| !table.is_changing(ino))?;
             let quiet = now < kept.lease.quiet_until;
-            (quiet && kept.attributes.kind == FileKind::File).then(|| kept.attributes.clone())
+            let local = quiet && kept.attributes.kind == FileKind::File;
+            local.then(|| (kept.attributes.clone(), kept.lease.right.clone()))
         })?;
-        OpenFile::local(self.mount(), &attributes, flags)
+        OpenFile::local(self.mount(), &attributes, right, flags)
     }
 
     /// The same for a caller whose rights are not known yet.

@@ -140,6 +140,11 @@ impl LockOwners {
         })
     }
 
+    /// Whether nobody holds a lock of the file, or asks for one.
+    pub(crate) fn are_none(&self) -> bool {
+        self.known.lock().is_empty()
+    }
+
     fn find(&self, owner: LockOwner) -> Option<Known> {
         self.known.lock().get(&owner).copied()
     }

@@ -32,7 +32,7 @@ pub(crate) struct Mount {
     pub(crate) osds: Osds,
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
-    pub(crate) cache: Cache,
+    pub(crate) cache: Arc<Cache>,
     /// Open handles that the MRC was not asked for.
     pub(crate) local_handles: AtomicUsize,
     /// The kernel's side of what is kept.
@@ -137,8 +137,19 @@ impl Mount {
         file: Option<&FileState>,
         deadline: Instant,
     ) -> Result<Attributes> {
+        self.look(caller, ino, file, deadline).await.map(|(attributes, _)| attributes)
+    }
+
+    /// The same, and whether others may be writing the file.
+    pub(crate) async fn look(
+        &self,
+        caller: &Caller,
+        ino: Ino,
+        file: Option<&FileState>,
+        deadline: Instant,
+    ) -> Result<(Attributes, bool)> {
         if let Some(kept) = self.kept(|table| table.attributes_of(ino)) {
-            return Ok(kept);
+            return Ok((kept, false));
         }
         let asked = self.asked();
         let report = file.and_then(|file| file.report.lock().to_wire());
@@ -147,7 +158,7 @@ impl Mount {
         let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
         let attributes = required(reply.attributes)?;
         self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
-        Ok(attributes)
+        Ok((attributes, reply.written))
     }
 
     /// The file's size, as the MRC settles it.

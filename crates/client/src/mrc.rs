@@ -71,6 +71,24 @@ trait Kept: Send + Sync {
     ) -> Pin<Box<dyn Future<Output = Result<SentAgain>> + Send + 'a>>;
 }
 
+/// Under which number a change is sent, and in which session it has that.
+#[derive(Clone, Copy, Debug)]
+struct Numbering {
+    session: SessionId,
+    number: RequestNumber,
+    /// It was answered, and a restarted MRC has lost it.
+    lost: bool,
+}
+
+/// An answer to a change.
+#[derive(Debug)]
+pub(crate) struct Answered<T> {
+    pub(crate) reply: T,
+    /// It was asked for more than once: the answer may be of the first time, and others may have changed what it speaks of
+    /// since.
+    pub(crate) repeated: bool,
+}
+
 struct SentAgain {
     log: Option<LogStatus>,
     /// Depends on what vanished.
@@ -103,8 +121,8 @@ impl<M: Method> Kept for Change<M> {
             }
             let mut request = self.request.clone();
             M::mark(&mut request, Again::Lost);
-            let of = Some((mrc.session(), number));
-            match mrc.attempt::<M>(&self.caller, request, of, mrc.attempt_max()).await {
+            let of = Numbering { session: mrc.session(), number, lost: true };
+            match mrc.attempt::<M>(&self.caller, request, Some(of), mrc.attempt_max()).await {
                 Ok(reply) => {
                     let moved = self.data.is_some() && reply.data() != self.data;
                     let vanished = self.ino.filter(|_| moved || reply.ino() != self.ino);
@@ -253,6 +271,17 @@ impl Mrc {
         request: M::Request,
         deadline: Instant,
     ) -> Result<M::Reply> {
+        let answered = self.change_under::<M>(None, caller, request, deadline).await;
+        answered.map(|answered| answered.reply)
+    }
+
+    /// The same, and says whether the answer may be one that was given before.
+    pub(crate) async fn change_once<M: Method>(
+        &self,
+        caller: &Caller,
+        request: M::Request,
+        deadline: Instant,
+    ) -> Result<Answered<M::Reply>> {
         self.change_under::<M>(None, caller, request, deadline).await
     }
 
@@ -263,6 +292,16 @@ impl Mrc {
         request: M::Request,
         deadline: Instant,
     ) -> Result<M::Reply> {
+        let answered = self.change_in_once::<M>(session, request, deadline).await;
+        answered.map(|answered| answered.reply)
+    }
+
+    pub(crate) async fn change_in_once<M: Method>(
+        &self,
+        session: SessionId,
+        request: M::Request,
+        deadline: Instant,
+    ) -> Result<Answered<M::Reply>> {
         self.change_under::<M>(Some(session), &ITSELF, request, deadline).await
     }
 
@@ -272,7 +311,7 @@ impl Mrc {
         caller: &Caller,
         mut request: M::Request,
         deadline: Instant,
-    ) -> Result<M::Reply> {
+    ) -> Result<Answered<M::Reply>> {
         let mut retry = Retry::until(deadline);
         if self.state.lock().positions.is_full() {
             // P2: no more is kept than the bound.
@@ -288,15 +327,16 @@ impl Mrc {
             let attempt = async {
                 self.recover(deadline).await?;
                 let left = retry.left().min(self.attempt_max());
-                let of = Some((numbered.session, numbered.number));
-                self.attempt::<M>(caller, request.clone(), of, left).await
+                let (session, number) = (numbered.session, numbered.number);
+                let of = Numbering { session, number, lost: false };
+                self.attempt::<M>(caller, request.clone(), Some(of), left).await
             };
             match attempt.await {
                 Ok(reply) => {
                     let (ino, data) = (reply.ino(), reply.data());
                     let change = Change::<M> { caller: caller.clone(), request, ino, data };
                     numbered.answered(reply.log(), Arc::new(change));
-                    return Ok(reply);
+                    return Ok(Answered { reply, repeated: undecided });
                 }
                 // Refused at first sight, so it was not carried out. Otherwise nobody knows.
                 Err(Error::SessionLost) if !undecided => {
@@ -470,7 +510,7 @@ impl Mrc {
         &self,
         caller: &Caller,
         request: M::Request,
-        of: Option<(SessionId, RequestNumber)>,
+        of: Option<Numbering>,
         left: Duration,
     ) -> Result<M::Reply> {
         let address = self.address()?;
@@ -498,24 +538,20 @@ impl Mrc {
     }
 
     /// `of`: the number of a change, and the session in which it has that.
-    fn header(
-        &self,
-        caller: &Caller,
-        of: Option<(SessionId, RequestNumber)>,
-        deadline: Duration,
-    ) -> Result<Header> {
+    fn header(&self, caller: &Caller, of: Option<Numbering>, deadline: Duration) -> Result<Header> {
         let state = self.state.lock();
-        if of.is_some_and(|(session, _)| session != state.session) {
+        if of.is_some_and(|of| of.session != state.session) {
             return Err(Error::SessionLost);
         }
         Ok(Header {
             cluster: Some(self.cluster.id()),
             group: self.group,
             session: state.session,
-            number: of.map_or(RequestNumber(0), |(_, number)| number),
+            number: of.map_or(RequestNumber(0), |of| of.number),
             lowest_unanswered: state.positions.lowest_unanswered(),
             caller: caller.clone(),
             deadline: Some(deadline),
+            lost: of.is_some_and(|of| of.lost),
         })
     }
 

@@ -56,23 +56,32 @@ impl Forgetting {
 }
 
 impl Mount {
-    /// Returns when nothing is relied on any more that these recalls end.
-    pub(crate) async fn carry_out(&self, recalls: &[v1::Recall]) {
-        self.cache.recall(recalls);
-        let inos: Vec<_> = recalls.iter().map(|recall| Ino(recall.ino)).collect();
-        self.register_all(inos.iter().copied()).await;
+    /// Returns when nothing is relied on any more that the recall ends.
+    pub(crate) async fn carry_out(&self, recall: v1::Recall) {
+        self.cache.with(|table| table.recall(Ino(recall.ino), recall.grant));
+        self.register_surely([Ino(recall.ino)]).await;
         // Also if nothing was kept: the kernel may have more.
-        self.forgetting.tell(inos, Forget::All).await;
+        self.forgetting.tell(vec![Ino(recall.ino)], Forget::All).await;
     }
 
-    /// Leases of another session, or of another term of the MRC's log, are none. Returns when nothing is relied on of
-    /// them.
-    pub(crate) async fn enter(&self, session: SessionId, term: u64) {
+    /// Leases of another session, or of another term of the MRC's log, are none. Once nothing is relied on of them
+    /// `then` is called.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        session: SessionId,
+        term: u64,
+        then: impl FnOnce() + Send + 'static,
+    ) {
         if self.cache.of() == (session, term) {
             return;
         }
         let inos = self.cache.enter(session, term);
-        self.register_all(self.files.all()).await;
-        self.forgetting.tell(inos, Forget::All).await;
+        let mount = self.clone();
+        self.tasks.spawn(async move {
+            mount.register_surely(mount.files.all()).await;
+            mount.forgetting.tell(inos, Forget::All).await;
+            mount.cache.entered(session, term);
+            then();
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_stream::wrappers::ReceiverStream;
 use xtfs_core::{Error, Result, SessionId};
@@ -56,13 +56,13 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
     let (mut service, header) = mrc.service_for_stream()?;
     let (up, queued) = mpsc::channel(UP_QUEUE);
     let mut announced = recovered_term(mount);
-    let first = SessionUp {
-        header: Some(header),
+    let renewal = |sequence, recovered_term| SessionUp {
+        sequence,
         lowest_unanswered: mrc.lowest_unanswered().0,
-        recovered_term: announced,
-        takes_leases: true,
+        recovered_term,
         ..SessionUp::default()
     };
+    let first = SessionUp { header: Some(header), takes_leases: true, ..renewal(0, announced) };
     let mut sent = VecDeque::from([(0, Instant::now(), Moment::now())]);
     up.try_send(first).expect("the queue is new and empty");
     let silent = || Error::Unavailable("the MRC does not answer renewals".into());
@@ -75,8 +75,11 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
     let mut heard = Instant::now();
     let mut tick = interval(mrc.renew_interval());
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let entered = Arc::new(Notify::new());
     loop {
         tokio::select! {
+            // Others wait to hear of it.
+            () = entered.notified() => tick.reset_immediately(),
             _ = tick.tick() => {
                 if heard.elapsed() > patience {
                     return Err(silent());
@@ -85,17 +88,10 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
                     return Ok(());
                 }
                 sequence += 1;
-                let lowest_unanswered = mrc.lowest_unanswered().0;
                 announced = recovered_term(mount);
-                let renewal = SessionUp {
-                    sequence,
-                    lowest_unanswered,
-                    recovered_term: announced,
-                    ..SessionUp::default()
-                };
                 sent.push_back((sequence, Instant::now(), Moment::now()));
                 // A full queue means that the MRC takes nothing; `patience` ends that.
-                let _ = up.try_send(renewal);
+                let _ = up.try_send(renewal(sequence, announced));
             }
             message = down.message() => {
                 let message = message.map_err(|status| status_error(&status))?;
@@ -111,7 +107,7 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
                 }
                 let round_trip = asked.map(|(_, sent, _)| sent.elapsed());
                 sent.retain(|(sequence, ..)| *sequence > message.sequence);
-                take(mount, session, &message, round_trip).await?;
+                take(mount, &entered, session, &message, round_trip).await?;
                 if message.lost {
                     return Ok(());
                 }
@@ -125,24 +121,29 @@ async fn renew(mount: &Arc<Mount>, answered: &mut bool) -> Result<()> {
 }
 
 /// Not waited for: renewals go on. There are no more of them than leases.
-fn carry_out(mount: &Arc<Mount>, up: &mpsc::Sender<SessionUp>, recalled: Vec<Recall>) {
-    let (kept, up) = (mount.clone(), up.clone());
-    mount.tasks.spawn(async move {
-        kept.carry_out(&recalled).await;
-        // If the stream is gone they come again on the next one.
-        let _ = up.send(SessionUp { recalled, ..SessionUp::default() }).await;
-    });
+fn carry_out(mount: &Arc<Mount>, up: &mpsc::Sender<SessionUp>, recalls: Vec<Recall>) {
+    // One by one: an inode may be waited for whose OSD is silent.
+    for recall in recalls {
+        let (kept, up) = (mount.clone(), up.clone());
+        mount.tasks.spawn(async move {
+            kept.carry_out(recall).await;
+            // If the stream is gone it comes again on the next one.
+            let answer = SessionUp { recalled: vec![recall], ..SessionUp::default() };
+            let _ = up.send(answer).await;
+        });
+    }
 }
 
 /// The newest term of the MRC's log of which nothing older is missing there or relied on here.
 fn recovered_term(mount: &Mount) -> u64 {
     let recovered = mount.mrc.recovered_term();
-    let (_, leases_of) = mount.cache.of();
+    let (_, leases_of) = mount.cache.has_entered();
     if leases_of == recovered { recovered } else { 0 }
 }
 
 async fn take(
-    mount: &Mount,
+    mount: &Arc<Mount>,
+    entered: &Arc<Notify>,
     session: SessionId,
     message: &SessionDown,
     round_trip: Option<Duration>,
@@ -152,6 +153,8 @@ async fn take(
         return mrc.renew_session(session, &mut Retry::new(REOPEN_TIMEOUT)).await;
     }
     mrc.observe(message.log.as_ref(), round_trip.unwrap_or(mrc.renew_interval()));
-    mount.enter(session, message.log.map_or(0, |log| log.term)).await;
+    let entered = entered.clone();
+    let term = message.log.map_or(0, |log| log.term);
+    mount.enter(session, term, move || entered.notify_one());
     mrc.recover(mrc.deadline()).await
 }

@@ -125,7 +125,7 @@ impl Mount {
             let wire = set.to_wire(self.mrc.volume.0, file.ino);
             let request = v1::SetAttrRequest { report, ..wire };
             let change = self.change_of([file.ino]);
-            let reply = self.mrc.change_until::<method::SetAttr>(&caller, request, deadline);
+            let reply = self.mrc.change_once::<method::SetAttr>(&caller, request, deadline);
             let (change, reply) = change.checked(reply.await)?;
             let attributes = required(reply.attributes)?;
             let inode = (file.ino, described(reply.attributes, reply.lease));

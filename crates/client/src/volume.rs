@@ -1,7 +1,6 @@
 //! One mount of one volume: the namespace.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -13,12 +12,12 @@ use crate::Caller;
 use crate::attributes::{Attributes, DirectoryPage, FileKind, SetAttr, Statfs, required};
 use crate::cache::{Name, Table, described, known};
 use crate::file::{OpenFile, OpenFlags};
-use crate::kept::{bare, gone, leads};
+use crate::kept::{Change, bare, gone, leads};
 use crate::layout::Where;
 use crate::method::{self, Method};
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
-use crate::recalls::OnForget;
+use crate::recalls::{Forget, OnForget};
 
 /// Entries that are asked for at once if they can be kept: most directories are whole then.
 const KEPT_ENTRIES: u32 = 2048;
@@ -106,7 +105,13 @@ impl Volume {
 
     pub async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
         let file = self.mount.files.find(ino);
-        self.mount.getattr(caller, ino, file.as_deref(), self.mount.deadline()).await
+        let deadline = self.mount.deadline();
+        let (attributes, written) = self.mount.look(caller, ino, file.as_deref(), deadline).await?;
+        if written && file.is_some() {
+            // The kernel asks before it reads, and would go on with its pages if size and times are the same.
+            self.mount.forgetting.tell(vec![ino], Forget::All).await;
+        }
+        Ok(attributes)
     }
 
     pub async fn setattr(&self, caller: &Caller, ino: Ino, set: &SetAttr) -> Result<Attributes> {
@@ -160,7 +165,7 @@ impl Volume {
         M: Method<Reply = v1::InodeReply>,
     {
         let change = self.mount.change_of(inos);
-        let reply = self.mount.mrc.change_until::<M>(caller, request, deadline).await;
+        let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
         let attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
@@ -179,7 +184,8 @@ impl Volume {
         M: Method<Reply = v1::InodeReply>,
     {
         let change = self.mount.change_of([parent]);
-        let reply = self.mount.mrc.change::<M>(caller, request).await;
+        let deadline = self.mount.deadline();
+        let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
         let attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
@@ -194,19 +200,19 @@ impl Volume {
         Ok(attributes)
     }
 
-    /// A change of what is kept of these inodes, which answers with nothing else.
+    /// A change that answers with nothing else than what it has changed.
     async fn change_done<M>(
         &self,
+        change: Change<'_>,
         caller: &Caller,
         request: M::Request,
-        inos: impl IntoIterator<Item = Ino>,
         then: impl FnOnce(&mut Table),
     ) -> Result<()>
     where
         M: Method<Reply = v1::DoneReply>,
     {
-        let change = self.mount.change_of(inos);
-        let reply = self.mount.mrc.change::<M>(caller, request).await;
+        let deadline = self.mount.deadline();
+        let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
         change.done(reply.log.as_ref(), None, reply.known, then);
         Ok(())
@@ -328,12 +334,10 @@ impl Volume {
         M: Method<Request = v1::UnlinkRequest, Reply = v1::DoneReply>,
     {
         let name = request.name.clone();
-        self.register_behind(parent, &name).await?;
-        let child = self.kept_child(parent, &name);
-        self.change_done::<M>(caller, request, [parent].into_iter().chain(child), |table| {
-            gone(parent, name)(table);
-        })
-        .await
+        let child = self.behind(parent, &name).await;
+        let change = self.mount.change_of([parent].into_iter().chain(child));
+        self.register(child).await?;
+        self.change_done::<M>(change, caller, request, gone(parent, name)).await
     }
 
     /// Over an existing file the new one's data is synced first, so that a power cut leaves one of
@@ -359,43 +363,51 @@ impl Volume {
         if !flags.no_replace && !self.mount.syncer.is_empty() {
             self.sync_before_rename(caller, from, to).await?;
         }
-        self.register_behind(to.0, to.1).await?;
-        let moved = self.kept_child(from.0, from.1);
-        let replaced = self.kept_child(to.0, to.1);
+        let moved = self.behind(from.0, from.1).await;
+        let replaced = self.behind(to.0, to.1).await;
         let inos = [Some(from.0), Some(to.0), moved, replaced];
+        let change = self.mount.change_of(inos.into_iter().flatten());
+        self.register(replaced).await?;
         let (old, new) = (request.name.clone(), request.new_name.clone());
-        self.change_done::<method::Rename>(caller, request, inos.into_iter().flatten(), |table| {
-            // Two names of one inode both stay.
-            if flags.exchange || moved.is_none() || moved == replaced {
-                table.forget_name(from.0, &old);
-                table.forget_name(to.0, &new);
-            } else if let Some(moved) = moved {
-                gone(from.0, old)(table);
-                leads(to.0, new, moved)(table);
+        self.change_done::<method::Rename>(change, caller, request, |table| {
+            let known = table.kept(from.0).is_some() && table.kept(to.0).is_some();
+            match moved.filter(|_| known && !flags.exchange && moved != replaced) {
+                Some(moved) => {
+                    gone(from.0, old)(table);
+                    leads(to.0, new, moved)(table);
+                }
+                // Two names of one inode both stay.
+                None => {
+                    table.forget_name(from.0, &old);
+                    table.forget_name(to.0, &new);
+                }
             }
         })
         .await
     }
 
-    /// The MRC must know whether we hold an inode open before its last name goes.
-    async fn register_behind(&self, parent: Ino, name: &[u8]) -> Result<()> {
-        if self.mount.local_handles.load(Ordering::Acquire) == 0 {
-            return Ok(());
-        }
-        // What is wrong with the name the change itself will say.
-        let Ok(behind) = self.lookup(&ITSELF, parent, name).await else { return Ok(()) };
-        match self.mount.files.find(behind.ino) {
-            Some(file) => self.mount.register(&file, self.mount.deadline()).await,
-            None => Ok(()),
+    /// What a name leads to, if there is something that we may keep or hold open without the MRC. What is wrong with the
+    /// name whoever uses it will hear.
+    async fn behind(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
+        let kept = self.mount.kept(|table| table.look_up(parent, name));
+        match kept {
+            Some(Name::Leads(ino)) => Some(ino),
+            Some(Name::Absent) => None,
+            None if self.mount.cache.with(|table| table.keeps_any()) => {
+                self.lookup(&ITSELF, parent, name).await.ok().map(|behind| behind.ino)
+            }
+            None => None,
         }
     }
 
-    /// What a name leads to as far as it is kept.
-    fn kept_child(&self, parent: Ino, name: &[u8]) -> Option<Ino> {
-        self.mount.kept(|table| match table.look_up(parent, name)? {
-            Name::Leads(ino) => Some(ino),
-            Name::Absent => None,
-        })
+    /// The MRC must know whether we hold an inode open before its last name goes.
+    async fn register(&self, ino: Option<Ino>) -> Result<()> {
+        let Some(file) = ino.and_then(|ino| self.mount.files.find(ino)) else { return Ok(()) };
+        match self.mount.register(&file, self.mount.deadline()).await {
+            // A handle of a session that is over holds nothing any more.
+            Err(Error::SessionLost) => Ok(()),
+            registered => registered,
+        }
     }
 
     async fn sync_before_rename(
@@ -439,6 +451,7 @@ impl Volume {
             after,
             limit: if keeps { limit.max(KEPT_ENTRIES) } else { limit },
             plus: plus || keeps,
+            at_hand: !plus,
             by_handle: true,
         };
         let asked = self.mount.asked();
@@ -508,7 +521,8 @@ impl Volume {
             create: mode == XattrMode::Create,
             replace: mode == XattrMode::Replace,
         };
-        self.change_done::<method::SetXattr>(caller, request, [ino], |_| {}).await
+        let change = self.mount.change_of([ino]);
+        self.change_done::<method::SetXattr>(change, caller, request, |_| {}).await
     }
 
     pub async fn listxattr(&self, caller: &Caller, ino: Ino) -> Result<Vec<Bytes>> {
@@ -536,7 +550,8 @@ impl Volume {
             ino: ino.0,
             name: Bytes::copy_from_slice(name),
         };
-        self.change_done::<method::RemoveXattr>(caller, request, [ino], |_| {}).await
+        let change = self.mount.change_of([ino]);
+        self.change_done::<method::RemoveXattr>(change, caller, request, |_| {}).await
     }
 
     /// Makes the file if need be and opens it.
@@ -564,7 +579,8 @@ impl Volume {
         };
         let asked = Instant::now();
         let change = self.mount.change_of([parent]);
-        let reply = self.mount.mrc.change::<method::Create>(caller, request).await;
+        let deadline = self.mount.deadline();
+        let reply = self.mount.mrc.change_once::<method::Create>(caller, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
         let ino = required(reply.attributes)?.ino;
         let inode = (ino, described(reply.attributes, reply.lease.take()));
@@ -591,7 +607,8 @@ impl Volume {
         };
         let asked = Instant::now();
         let change = self.mount.change_of([ino]);
-        let reply = self.mount.mrc.change::<method::Open>(caller, request).await;
+        let deadline = self.mount.deadline();
+        let reply = self.mount.mrc.change_once::<method::Open>(caller, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
         let inode = (ino, described(reply.attributes, reply.lease.take()));
         change.done(reply.log.as_ref(), Some(inode), Vec::new(), |_| {});

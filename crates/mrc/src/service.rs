@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
-use xtfs_core::{RequestNumber, Result, SessionId};
+use xtfs_core::{Error, RequestNumber, Result, SessionId};
 use xtfs_proto::{Header, to_status, v1};
 
 use crate::mrc::{Asker, Mrc};
@@ -53,11 +53,21 @@ impl Service {
         act: impl FnOnce(Arc<Mrc>, Call, Q) -> F,
     ) -> Result<Response<R>, Status>
     where
-        F: Future<Output = Result<R>>,
+        R: Send + 'static,
+        F: Future<Output = Result<R>> + Send + 'static,
     {
         let (call, limit, message) = taken_apart(request).map_err(to_status)?;
-        let _slot = self.mrc.admit(&call.header).map_err(to_status)?;
-        xtfs_rpc::answer(Some(limit), act(self.mrc.clone(), call, message)).await
+        let slot = self.mrc.admit(&call.header).map_err(to_status)?;
+        let act = act(self.mrc.clone(), call, message);
+        // To its end, whoever still waits for the answer: a command that is on its way is carried out, and until then
+        // what it changes must stay excluded.
+        let acting = self.mrc.tasks.spawn(async move {
+            let _slot = slot;
+            act.await
+        });
+        let ended =
+            async { acting.await.unwrap_or_else(|err| Err(Error::Internal(err.to_string()))) };
+        xtfs_rpc::answer(Some(limit), ended).await
     }
 
     /// The same for what waits for other clients: it takes no slot from them.

@@ -27,6 +27,8 @@ pub struct Header {
     pub caller: Caller,
     /// `None`: the server's own limit.
     pub deadline: Option<Duration>,
+    /// It was answered, and a restarted server has lost it (P2).
+    pub lost: bool,
 }
 
 impl Caller {
@@ -50,6 +52,7 @@ impl Header {
             lowest_unanswered: RequestNumber(0),
             caller: Caller::ROOT,
             deadline: None,
+            lost: false,
         }
     }
 
@@ -98,6 +101,7 @@ impl TryFrom<Option<v1::RequestHeader>> for Header {
                 pid: caller.pid,
             },
             deadline: (!deadline.is_zero()).then_some(deadline),
+            lost: wire.lost,
         })
     }
 }
@@ -107,6 +111,7 @@ impl From<Header> for v1::RequestHeader {
         let caller = header.caller;
         let deadline = header.deadline.map_or(0, |left| left.as_millis().max(1));
         v1::RequestHeader {
+            lost: header.lost,
             protocol: PROTOCOL_VERSION,
             cluster: header.cluster.map(ClusterId::to_wire).unwrap_or_default().into(),
             group: header.group.0,
@@ -136,6 +141,7 @@ mod tests {
             number: RequestNumber(3),
             lowest_unanswered: RequestNumber(2),
             caller: Caller { uid: 4, gid: 5, groups: vec![6, 7], pid: 8 },
+            lost: true,
             deadline: Some(Duration::from_millis(30)),
         }
     }

@@ -17,13 +17,13 @@ use fuser::{
 use xtfs_client::{Caller, CreateNode, RenameFlags, Seek, SetAttr, XattrMode};
 use xtfs_core::{Error, Ino, Result};
 
-use super::Shared;
-use super::answer::{Answer, Opened, Xattr};
+use super::answer::{Answer, NOT_KEPT, Opened, Xattr};
 use super::convert::{node_kind, open_flags, reshape, set_time};
 use super::listing::{List, Listed};
 use super::locks::SetLock;
 use super::request::Write;
 use super::session;
+use super::{Judge, Shared};
 
 /// R_OK of access(2).
 const MAY_READ: u32 = 4;
@@ -53,6 +53,11 @@ impl Adapter {
         self.shared.tasks.spawn_on(task, &self.shared.runtime);
     }
 
+    /// What is kept for requests that the kernel has judged; if it does not judge, the caller's rights are looked at.
+    fn judged<T>(&self, kept: impl FnOnce() -> Option<T>) -> Option<T> {
+        if self.shared.settings.judge == Judge::Both { kept() } else { None }
+    }
+
     fn ino(&self, node: INodeNo) -> Ino {
         Ino(self.shared.swap_root(node.0))
     }
@@ -67,7 +72,7 @@ impl Filesystem for Adapter {
     fn lookup(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
         let parent = self.ino(parent);
         // The kernel has judged whether the directory may be searched, with what it was told of it under the same lease.
-        if let Some(kept) = self.shared.volume.kept_name(parent, name.as_bytes()) {
+        if let Some(kept) = self.judged(|| self.shared.volume.kept_name(parent, name.as_bytes())) {
             let kept = kept.map_err(|error| fuser::Errno::from_i32(error.errno()));
             return reply.answer(&self.shared, kept);
         }
@@ -90,9 +95,9 @@ impl Filesystem for Adapter {
         }
         self.serve(request, "getattr", reply, async move |shared: Arc<Shared>, caller| {
             let attributes = shared.getattr(&caller, ino).await?;
-            // The kernel takes no attributes that it was told to drop since it asked.
-            let kept_for = shared.volume.kept_for(ino);
-            Ok((attributes, kept_for))
+            // Not for longer than the very attributes that are answered are kept. The kernel takes none that it was told to
+            // drop since it asked.
+            Ok(shared.volume.kept_attributes(ino).unwrap_or((attributes, NOT_KEPT)))
         });
     }
 
@@ -240,7 +245,7 @@ impl Filesystem for Adapter {
         let ino = self.ino(ino);
         let append = flags.0 & libc::O_APPEND != 0;
         let flags = open_flags(flags.0, self.shared.settings.sync);
-        if let Some(file) = self.shared.volume.open_kept(ino, flags) {
+        if let Some(file) = self.judged(|| self.shared.volume.open_kept(ino, flags)) {
             return reply.answer(&self.shared, Ok(self.shared.opened(file, flags, append)));
         }
         self.serve(request, "open", reply, async move |shared: Arc<Shared>, caller| {
@@ -420,7 +425,7 @@ impl Filesystem for Adapter {
 
     fn opendir(&self, request: &Request, ino: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         let ino = self.ino(ino);
-        if let Some((attributes, _)) = self.shared.volume.kept_attributes(ino) {
+        if let Some((attributes, _)) = self.judged(|| self.shared.volume.kept_attributes(ino)) {
             let number = self.shared.handles.add_directory(attributes);
             return reply.answer(&self.shared, Ok(Opened { number, flags: FopenFlags::empty() }));
         }

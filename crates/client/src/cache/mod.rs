@@ -8,6 +8,7 @@ mod tests;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use xtfs_core::access::{self, Guarded, Identity, Wanted};
 use xtfs_core::{ColumnIndex, Error, Ino, Result, SessionId, Timestamp};
 use xtfs_proto::v1;
@@ -16,7 +17,7 @@ use crate::Caller;
 use crate::attributes::{Attributes, DirectoryEntry, FileKind, required};
 
 use table::Lease;
-pub(crate) use table::{Described, Name, Table, Tick};
+pub(crate) use table::{Described, Name, ReadRight, Table, Tick};
 
 /// In whose session, of which term of the MRC's log, and when something was asked.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,11 @@ struct Inner {
     session: SessionId,
     /// Of the MRC's log: leases of another are none.
     term: u64,
+    /// Session and term of which nothing older is relied on anywhere.
+    entered: (SessionId, u64),
+    /// A change of ours may still be carried out, nobody knows when; counts such.
+    distrust: u64,
+    distrusted: bool,
     table: Table,
 }
 
@@ -48,6 +54,11 @@ pub(crate) fn described(
         quiet_until: Timestamp(lease.quiet_until_ns),
         has_acl: lease.has_acl,
         allocated: lease.allocated,
+        right: lease.layout.zip(lease.read).map(|(layout, grant)| ReadRight {
+            layout,
+            grant,
+            given: Instant::now(),
+        }),
     };
     Some(Described { attributes, lease })
 }
@@ -77,6 +88,41 @@ impl Cache {
         inner.table.forget_all()
     }
 
+    /// Nothing older is relied on any more, also not by the kernel.
+    pub(crate) fn entered(&self, session: SessionId, term: u64) {
+        self.0.lock().entered = (session, term);
+    }
+
+    pub(crate) fn has_entered(&self) -> (SessionId, u64) {
+        self.0.lock().entered
+    }
+
+    /// Nothing is kept before [`Cache::trust`]. Says what was, and whether somebody sees to that already.
+    pub(crate) fn distrust(&self) -> (Vec<Ino>, bool) {
+        let mut inner = self.0.lock();
+        inner.distrust += 1;
+        let seen_to = std::mem::replace(&mut inner.distrusted, true);
+        (inner.table.forget_all(), seen_to)
+    }
+
+    pub(crate) fn distrusts(&self) -> u64 {
+        self.0.lock().distrust
+    }
+
+    /// No change of ours can be carried out late any more, of those before `distrusts`. `false`: there were more.
+    pub(crate) fn trust(&self, distrusts: u64) -> bool {
+        let mut inner = self.0.lock();
+        let all = inner.distrust == distrusts;
+        inner.distrusted &= !all;
+        all
+    }
+
+    /// What can be relied on if the session still lasts.
+    pub(crate) fn trusted<T>(&self, look: impl FnOnce(&mut Table) -> Option<T>) -> Option<T> {
+        let mut inner = self.0.lock();
+        if inner.distrusted { None } else { look(&mut inner.table) }
+    }
+
     fn of_the_same<T>(
         &self,
         asked: Asked,
@@ -84,8 +130,7 @@ impl Cache {
         then: impl FnOnce(&mut Table) -> T,
     ) -> Option<T> {
         let mut inner = self.0.lock();
-        let term = log.map_or(0, |log| log.term);
-        let same = (inner.session, inner.term) == (asked.session, term);
+        let same = inner.is_of(asked.session, log);
         same.then(|| then(&mut inner.table))
     }
 
@@ -157,8 +202,7 @@ impl Cache {
         then: impl FnOnce(&mut Table),
     ) {
         let mut inner = self.0.lock();
-        let term = log.map_or(0, |log| log.term);
-        let same = (inner.session, inner.term) == (asked.session, term);
+        let same = inner.is_of(asked.session, log);
         let unnamed = inos.iter().filter(|ino| !described.iter().any(|(named, _)| named == *ino));
         let unnamed: Vec<_> = unnamed.map(|ino| (*ino, None)).collect();
         for (ino, described) in described.into_iter().chain(unnamed) {
@@ -167,17 +211,6 @@ impl Cache {
         if same {
             then(&mut inner.table);
         }
-    }
-
-    /// Nobody knows what became of a change of ours.
-    pub(crate) fn forget(&self, inos: &[Ino]) {
-        let mut inner = self.0.lock();
-        inos.iter().for_each(|ino| inner.table.forget(*ino));
-    }
-
-    pub(crate) fn recall(&self, recalls: &[v1::Recall]) {
-        let mut inner = self.0.lock();
-        recalls.iter().for_each(|recall| inner.table.recall(Ino(recall.ino), recall.grant));
     }
 
     /// A write of ours has ended.
@@ -193,6 +226,14 @@ impl Cache {
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Table) -> T) -> T {
         look(&mut self.0.lock().table)
+    }
+}
+
+impl Inner {
+    /// Whether an answer's leases count.
+    fn is_of(&self, session: SessionId, log: Option<&v1::LogStatus>) -> bool {
+        let term = log.map_or(0, |log| log.term);
+        !self.distrusted && (self.session, self.term) == (session, term)
     }
 }
 

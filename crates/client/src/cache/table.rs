@@ -5,11 +5,13 @@
 //! * A change of our own that ends while another one has ended since it was asked for: nobody knows which came last, so
 //!   what both changed is forgotten.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::time::Instant;
 use xtfs_core::{ColumnIndex, Ino, Timestamp};
+use xtfs_proto::v1;
 
 use crate::attributes::{Attributes, DirectoryEntry, FileKind};
 
@@ -32,13 +34,23 @@ pub(crate) struct Described {
     pub(crate) lease: Lease,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Lease {
     pub(crate) grant: u64,
     pub(crate) quiet_until: Timestamp,
     pub(crate) has_acl: bool,
     /// Of each column, if we alone write it.
     pub(crate) allocated: Vec<u64>,
+    /// To read its data.
+    pub(crate) right: Option<ReadRight>,
+}
+
+/// Where the data of a file lies, and the right to read it, as the MRC gave it at a time.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ReadRight {
+    pub(crate) layout: v1::FileLayout,
+    pub(crate) grant: v1::Grant,
+    pub(crate) given: Instant,
 }
 
 /// What a name leads to.
@@ -57,6 +69,10 @@ pub(crate) struct Table {
     ended: Latest<u64>,
     /// When a change of our own has ended last.
     changed: Latest<Tick>,
+    /// Inodes that changes of our own are on their way to, each as often as there is one.
+    changing: HashMap<Ino, u32>,
+    /// Files of which a write of ours may still arrive.
+    doubted: HashSet<Ino>,
 }
 
 #[derive(Debug)]
@@ -133,18 +149,24 @@ impl Table {
     /// Takes in an answer to what was asked at `asked`. Whether it is kept.
     pub(crate) fn learn(&mut self, asked: Tick, described: Described) -> bool {
         let ino = described.attributes.ino;
-        if described.lease.grant <= self.ended.of(ino) || self.changed.of(ino) > asked {
+        let is_old = described.lease.grant <= self.ended.of(ino) || self.changed.of(ino) > asked;
+        if is_old || self.doubted.contains(&ino) {
             return false;
         }
         match self.inodes.get_mut(&ino) {
             Some(kept) if kept.lease.grant > described.lease.grant => return false,
             Some(kept) => {
-                if kept.attributes.change != described.attributes.change {
+                let right = kept.lease.right.take();
+                let same = kept.attributes.change == described.attributes.change;
+                if !same {
                     // A change of our own; what it means for them is not known.
                     kept.forget_xattrs();
                 }
                 kept.attributes = described.attributes;
                 kept.lease = described.lease;
+                // Not every answer gives one.
+                let newest = kept.lease.right.take();
+                kept.lease.right = newest.or(right.filter(|_| same));
             }
             None => {
                 self.inodes.insert(ino, Kept::new(described));
@@ -163,6 +185,41 @@ impl Table {
             self.forget(ino);
         }
         known
+    }
+
+    /// A change of ours is on its way to these inodes.
+    pub(crate) fn begin(&mut self, inos: &[Ino]) {
+        inos.iter().for_each(|ino| *self.changing.entry(*ino).or_default() += 1);
+    }
+
+    pub(crate) fn end(&mut self, inos: &[Ino]) {
+        for ino in inos {
+            if let Some(changes) = self.changing.get_mut(ino) {
+                *changes -= 1;
+                if *changes == 0 {
+                    self.changing.remove(ino);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn is_changing(&self, ino: Ino) -> bool {
+        self.changing.contains_key(&ino)
+    }
+
+    /// Nobody knows what a write of ours has done, or will do yet.
+    pub(crate) fn doubt(&mut self, ino: Ino) {
+        self.doubted.insert(ino);
+        self.forget(ino);
+    }
+
+    /// We do not write the file any more; the MRC knows who might.
+    pub(crate) fn trust(&mut self, ino: Ino) {
+        self.doubted.remove(&ino);
+    }
+
+    pub(crate) fn keeps_any(&self) -> bool {
+        !self.inodes.is_empty()
     }
 
     /// Takes in what a name leads to, in a directory that is kept.
@@ -215,8 +272,11 @@ impl Table {
         (*change == kept.attributes.change).then_some(entries)
     }
 
-    /// `None`: it is to be asked for.
+    /// `None`: it is to be asked for, as are "." and "..", which no listing has.
     pub(crate) fn look_up(&self, parent: Ino, name: &[u8]) -> Option<Name> {
+        if matches!(name, b"." | b"..") {
+            return None;
+        }
         let kept = self.inodes.get(&parent)?;
         match kept.names.get(name) {
             Some(leads) => Some(*leads),
@@ -242,7 +302,8 @@ impl Table {
             let Some(known) = allocated.get_mut(usize::from(column.0)) else {
                 return self.forget(ino);
             };
-            *known = bytes;
+            // Answers may have overtaken each other.
+            *known = bytes.max(*known);
         }
         attributes.size = attributes.size.max(end);
         attributes.allocated = allocated.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));

@@ -114,6 +114,7 @@ fn a_listing_is_not_whole_while_a_name_that_it_lacks_is_known() {
     table.list(DIR, DIR, [].into());
     assert_eq!(table.look_up(DIR, b"gone"), Some(Name::Absent));
     assert_eq!(table.look_up(DIR, b"other"), Some(Name::Absent));
+    assert_eq!(table.look_up(DIR, b".."), None);
 }
 
 #[test]

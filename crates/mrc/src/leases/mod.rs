@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use xtfs_core::{Error, Result, SessionId};
 
 use table::Table;
-pub(crate) use table::{Grant, Object, Recall};
+pub(crate) use table::{Given, Grant, Object, Recall};
 
 /// Recalls in one message.
 const RECALLS_MAX: usize = 1024;
@@ -59,7 +59,7 @@ impl Leases {
     }
 
     /// See [`Table::grant`].
-    pub(crate) fn grant(&self, session: SessionId, object: Object) -> Option<Grant> {
+    pub(crate) fn grant(&self, session: SessionId, object: Object) -> Option<Given> {
         let mut table = self.table.lock();
         let grant = table.grant(session, object);
         // The oldest may have to go for it.
@@ -135,7 +135,7 @@ impl Listening<'_> {
             let more = self.leases.recalls.notified();
             tokio::pin!(more);
             more.as_mut().enable();
-            let due = self.leases.table.lock().take_unsent(self.session, RECALLS_MAX);
+            let due = self.leases.table.lock().take_unsent(self.session, self.stream, RECALLS_MAX);
             if !due.is_empty() {
                 return due;
             }

@@ -21,6 +21,13 @@ pub(crate) type Object = (VolumeId, Ino);
 pub(crate) struct Grant(pub(crate) u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Given {
+    pub(crate) number: Grant,
+    /// The session had none on the object.
+    pub(crate) is_first: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Recall {
     pub(crate) object: Object,
     pub(crate) up_to: Grant,
@@ -87,7 +94,7 @@ impl Table {
 
     /// Gives a lease, or a newer one. `None`: somebody else is changing it, or the session cannot be told. To be asked
     /// for before the object is looked at: what was seen after it holds until the recall.
-    pub(crate) fn grant(&mut self, session: SessionId, object: Object) -> Option<Grant> {
+    pub(crate) fn grant(&mut self, session: SessionId, object: Object) -> Option<Given> {
         let holder = self.sessions.get_mut(&session)?;
         holder.stream?;
         if holder.recalled.len() >= RECALLED_MAX {
@@ -99,7 +106,9 @@ impl Table {
         }
         holder.last.0 += 1;
         let grant = holder.last;
-        match entry.holders.iter_mut().find(|(of, _)| *of == session) {
+        let held = entry.holders.iter_mut().find(|(of, _)| *of == session);
+        let is_first = held.is_none();
+        match held {
             Some((_, held)) => {
                 holder.held.remove(held);
                 *held = grant;
@@ -108,7 +117,7 @@ impl Table {
         }
         holder.held.insert(grant, object);
         self.keep_bound(session);
-        Some(grant)
+        Some(Given { number: grant, is_first })
     }
 
     /// The oldest goes; nobody waits for that.
@@ -123,7 +132,7 @@ impl Table {
         }
     }
 
-    /// What was granted was not told to the session.
+    /// What was granted was not told to the session, which had no other.
     pub(crate) fn withdraw(&mut self, session: SessionId, object: Object, grant: Grant) {
         self.release(session, object, |held| held == grant);
     }
@@ -166,8 +175,17 @@ impl Table {
     }
 
     /// Recalls that the session is to be told of, once.
-    pub(crate) fn take_unsent(&mut self, session: SessionId, limit: usize) -> Vec<Recall> {
-        let Some(holder) = self.sessions.get_mut(&session) else { return Vec::new() };
+    /// An older stream, which nobody reads any more, gets none.
+    pub(crate) fn take_unsent(
+        &mut self,
+        session: SessionId,
+        stream: u64,
+        limit: usize,
+    ) -> Vec<Recall> {
+        let holder = self.sessions.get_mut(&session);
+        let Some(holder) = holder.filter(|holder| holder.stream == Some(stream)) else {
+            return Vec::new();
+        };
         let rest = holder.unsent.len().saturating_sub(limit);
         let due = holder.unsent.split_off(rest);
         let up_to = |object: &Object| holder.recalled.get(object).copied();

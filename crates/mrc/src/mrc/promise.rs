@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use xtfs_core::{Error, Ino, Result, SessionId, VolumeId};
+use xtfs_core::{Error, Floor, Ino, Result, SessionId, VolumeId};
 use xtfs_proto::v1;
 
 use super::Mrc;
 use crate::encode;
-use crate::leases::{Changing, Grant, Leases, Object};
+use crate::leases::{Changing, Given, Leases, Object};
 use crate::service::Call;
 use crate::state::command::WriteReport;
 use crate::state::{Inode, VolumePolicy};
@@ -23,7 +23,7 @@ pub(crate) struct Promise<'a> {
     leases: &'a Leases,
     session: SessionId,
     object: Object,
-    grant: Option<Grant>,
+    grant: Option<Given>,
 }
 
 impl Promise<'_> {
@@ -34,18 +34,20 @@ impl Promise<'_> {
         }
         let grant = self.grant.take()?;
         Some(v1::Lease {
-            grant: grant.0,
+            grant: grant.number.0,
             quiet_until_ns: policy.atime.quiet_until(seen).0,
             has_acl: seen.guarded().extended.is_some(),
             allocated: if seen.writing { seen.allocated.clone() } else { Vec::new() },
+            ..v1::Lease::default()
         })
     }
 }
 
 impl Drop for Promise<'_> {
     fn drop(&mut self) {
-        if let Some(grant) = self.grant.take() {
-            self.leases.withdraw(self.session, self.object, grant);
+        // What the session had before it still has.
+        if let Some(given) = self.grant.take().filter(|given| given.is_first) {
+            self.leases.withdraw(self.session, self.object, given.number);
         }
     }
 }
@@ -53,18 +55,27 @@ impl Drop for Promise<'_> {
 /// A file that is written changes without us; its only writer knows how. Where users count as others than they say the
 /// client cannot tell what they may.
 fn may_keep(session: SessionId, inode: &Inode, policy: &VolumePolicy) -> bool {
-    let writes_alone = inode.writer == Some(session) && !inode.dirty;
+    // A cut that has not reached all columns yet changes what they occupy.
     inode.nlink > 0
-        && (!inode.writing || writes_alone)
+        && inode.floor == Floor::NONE
+        && !inode.is_written_by_others(session)
         && !policy.root_squash
         && !policy.chown_non_root
+}
+
+fn stops() -> Error {
+    Error::Unavailable("the MRC stops".into())
 }
 
 impl Mrc {
     /// To be called before the inode is looked at.
     pub(crate) fn promise(&self, call: &Call, volume: VolumeId, ino: Ino) -> Promise<'_> {
         let (session, object) = (call.header.session, (volume, ino));
-        let grant = self.leases.grant(session, object);
+        // What a restart has lost is not there yet: writers, for one, of whom only their columns know.
+        let grant = match self.clocks.awaits_others(session) {
+            true => None,
+            false => self.leases.grant(session, object),
+        };
         Promise { leases: &self.leases, session, object, grant }
     }
 
@@ -74,6 +85,23 @@ impl Mrc {
             let volume = view.volume(volume)?;
             Ok((volume.inode(ino)?, volume.volume().policy))
         })
+    }
+
+    /// With the right to read the inode's data, if there is one to give: for a client that may open it soon.
+    pub(crate) fn with_right(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inode: &Inode,
+        lease: v1::Lease,
+    ) -> v1::Lease {
+        let Some(layout) = &inode.layout else { return lease };
+        let read = self.grant(call.header.session, volume, inode, layout, false);
+        match (self.file_layout(layout), read) {
+            (Ok(layout), Ok(read)) => v1::Lease { layout: Some(layout), read: Some(read), ..lease },
+            // Who opens it will hear why.
+            _ => lease,
+        }
     }
 
     /// What the session may keep of inodes that it has changed, as they are now; without a lease of those that it must
@@ -122,16 +150,23 @@ impl Mrc {
     ) -> Result<Changing<'_>> {
         let session = call.header.session;
         let deadline = Instant::from_std(call.deadline);
-        // They may hold leases of the server before this one.
-        while self.clocks.awaits_others(session) {
+        // They may hold leases of the server before this one; but what they know then is the state with a change that
+        // was answered, and they wait for each other's before they say that they hold none.
+        while self.clocks.awaits_others(session) && !call.header.lost {
             if Instant::now() + RETURN_PAUSE >= deadline {
                 let text = "a client from before the start of the MRC has not come back yet";
                 return Err(Error::Unavailable(text.into()));
             }
-            sleep(RETURN_PAUSE).await;
+            tokio::select! {
+                () = sleep(RETURN_PAUSE) => {}
+                () = self.stop.cancelled() => return Err(stops()),
+            }
         }
         let objects = inos.into_iter().map(|ino| (volume, ino)).collect();
-        self.leases.change(session, objects, deadline).await
+        tokio::select! {
+            changing = self.leases.change(session, objects, deadline) => changing,
+            () = self.stop.cancelled() => Err(stops()),
+        }
     }
 
     /// The same of everything that is kept of a volume.

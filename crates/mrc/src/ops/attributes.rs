@@ -41,8 +41,11 @@ pub(crate) async fn lookup(
     Ok(v1::InodeReply {
         log: Some(log),
         attributes: Some(encode::attributes(&seen.attributes())),
-        lease: promise.keep(&seen, &policy),
+        lease: promise
+            .keep(&seen, &policy)
+            .map(|lease| mrc.with_right(&call, volume, &seen, lease)),
         known,
+        written: false,
     })
 }
 
@@ -61,6 +64,7 @@ pub(crate) async fn get_attr(
     Ok(v1::InodeReply {
         log: Some(log),
         attributes: Some(encode::attributes(&seen.attributes())),
+        written: seen.is_written_by_others(call.header.session),
         lease: promise.keep(&seen, &policy),
         known: Vec::new(),
     })

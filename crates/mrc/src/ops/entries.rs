@@ -196,24 +196,25 @@ pub(crate) async fn read_dir(
         directory: lease.map(|lease| encode::known(&listing.directory, lease)),
     };
     if request.plus {
-        describe(&mrc, &call, volume, &mut reply.entries).await?;
+        describe(&mrc, &call, volume, &mut reply.entries, request.at_hand).await?;
     }
     Ok(reply)
 }
 
-/// Adds what the entries' inodes are like, but for those that are gone meanwhile.
+/// Adds what the entries' inodes are like, but for those that are gone meanwhile, or not at hand.
 async fn describe(
     mrc: &Mrc,
     call: &Call,
     volume: VolumeId,
     entries: &mut [v1::DirectoryEntry],
+    at_hand: bool,
 ) -> Result<()> {
     let promises: Vec<_> =
         entries.iter().map(|entry| mrc.promise(call, volume, Ino(entry.ino))).collect();
     let (inodes, policy) = mrc.view(|view| {
         let volume = view.volume(volume)?;
         let inode = |entry: &v1::DirectoryEntry| match volume.inode(Ino(entry.ino)) {
-            Ok(inode) => Ok(Some(inode)),
+            Ok(inode) => Ok(Some(inode).filter(|inode| !at_hand || !inode.writing)),
             Err(Error::NotFound | Error::StaleHandle) => Ok(None),
             Err(err) => Err(err),
         };
@@ -227,7 +228,9 @@ async fn describe(
             && let Some(seen) = seen.next()
         {
             entry.attributes = Some(encode::attributes(&seen.attributes()));
-            entry.lease = promise.keep(&seen, &policy);
+            entry.lease = promise
+                .keep(&seen, &policy)
+                .map(|lease| mrc.with_right(call, volume, &seen, lease));
         }
     }
     Ok(())

@@ -83,6 +83,8 @@ pub(crate) async fn set_volume(
     let _changing = mrc.exclude_all(&call, volume.id).await?;
     let action = Action::SetVolume(SetVolume { name: request.name, settings });
     let (answer, log) = mrc.change(&call, volume.id, action).await?;
+    // Also what was given meanwhile, under the old policy.
+    let _changed = mrc.exclude_all(&call, volume.id).await?;
     volume_reply(&mrc, answer, log)
 }
 

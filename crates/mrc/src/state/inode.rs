@@ -251,6 +251,11 @@ impl Inode {
         alone && report.file_epoch == self.file_epoch
     }
 
+    /// Whether another session may be writing it, or has been since the last settlement.
+    pub fn is_written_by_others(&self, session: SessionId) -> bool {
+        self.writing && (self.dirty || self.writer != Some(session))
+    }
+
     /// With what its only writer wrote under the current epoch.
     pub fn with_report(&self, report: &WriteReport) -> Inode {
         let mut seen = self.clone();

@@ -144,17 +144,8 @@ impl VolumeView<'_> {
     }
 
     pub fn lookup(&self, caller: &Identity, parent: Ino, name: &[u8]) -> Result<Inode> {
-        let directory = self.rows.directory(parent)?;
-        self.check(caller, &directory, Wanted::EXECUTE)?;
-        match name {
-            b"." => Ok(directory),
-            b".." => self.rows.inode(directory.parent),
-            name => {
-                check_name(name)?;
-                let entry = self.rows.dentry(parent, name)?.ok_or(Error::NotFound)?;
-                self.rows.inode(entry.ino)
-            }
-        }
+        let (_, found) = self.find(caller, parent, name)?;
+        self.rows.inode(found.ok_or(Error::NotFound)?)
     }
 
     /// A directory in which the caller may look `name` up, and what the name leads to.
@@ -166,9 +157,15 @@ impl VolumeView<'_> {
     ) -> Result<(Inode, Option<Ino>)> {
         let directory = self.rows.directory(parent)?;
         self.check(caller, &directory, Wanted::EXECUTE)?;
-        check_name(name)?;
-        let entry = self.rows.dentry(parent, name)?;
-        Ok((directory, entry.map(|entry| entry.ino)))
+        let found = match name {
+            b"." => Some(directory.ino),
+            b".." => Some(directory.parent),
+            name => {
+                check_name(name)?;
+                self.child(parent, name)?
+            }
+        };
+        Ok((directory, found))
     }
 
     /// What a name leads to, whoever asks.

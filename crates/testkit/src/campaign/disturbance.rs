@@ -10,8 +10,8 @@ use crate::{Cluster, Daemon, eventually_within};
 /// The work may have long computations between its requests.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Requests to each service before it is killed, at most.
-const ONCE_AFTER: u64 = 40;
+/// Requests to a service before it is killed, at most.
+const ONCE_AFTER: u64 = 20;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disturbance {
@@ -37,9 +37,11 @@ impl Disturbance {
         std::thread::scope(|scope| {
             let work = scope.spawn(work);
             let mut kill = |random: &mut StdRng, mrc: bool, requests: u64| {
-                let osd = random.random_range(0..cluster.osds.len());
-                let victim = if mrc { &mut cluster.mrc } else { &mut cluster.osds[osd] };
-                kill_after(victim, random.random_range(1..=requests), || work.is_finished())
+                let victims = match mrc {
+                    true => std::slice::from_mut(&mut cluster.mrc),
+                    false => cluster.osds.as_mut_slice(),
+                };
+                kill_after(victims, random.random_range(1..=requests), || work.is_finished())
             };
             let random = &mut StdRng::seed_from_u64(seed);
             match self {
@@ -63,18 +65,19 @@ impl Disturbance {
     }
 }
 
-/// Kills the service when it has answered so many more requests, and starts it again. `false`: the work was over.
+/// Kills the first of the services that has answered so many more requests, and starts it again: not all need have a part
+/// in the work. `false`: the work was over.
 #[track_caller]
-fn kill_after(victim: &mut Daemon, requests: u64, is_over: impl Fn() -> bool) -> bool {
-    let before = victim.answered();
-    let mut over = false;
+fn kill_after(victims: &mut [Daemon], requests: u64, is_over: impl Fn() -> bool) -> bool {
+    let before: Vec<_> = victims.iter().map(Daemon::answered).collect();
+    let mut victim = None;
     eventually_within(PATIENCE, "the work goes on", || {
-        over = is_over();
-        over || victim.answered() >= before + requests
+        let mut answered = victims.iter().map(Daemon::answered).zip(&before);
+        victim = answered.position(|(now, before)| now >= before + requests);
+        victim.is_some() || is_over()
     });
-    if !over {
-        victim.kill9();
-        victim.restart();
-    }
-    !over
+    let Some(victim) = victim.map(|victim| &mut victims[victim]) else { return false };
+    victim.kill9();
+    victim.restart();
+    true
 }

@@ -428,6 +428,24 @@ fn a_close_while_another_thread_asks_for_a_lock_leaves_it_that_lock() {
     }
 }
 
+/// Also if the file was opened without asking anybody.
+#[test]
+fn a_close_of_a_handle_that_only_reads_drops_the_locks_of_its_process() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let world = World::new();
+    let [mut a, mut b] = world.lockers();
+    // The first one moves the atime.
+    for _ in 0..3 {
+        a.expect("fcntl try exclusive 0 0", "ok");
+        b.expect("fcntl try exclusive 0 0", LOCKED);
+        a.expect("glance", "ok");
+        b.expect("fcntl try exclusive 0 0", "ok");
+        b.expect("fcntl try unlock 0 0", "ok");
+    }
+}
+
 /// The process that serves a mount, as the kernel kills it for want of memory.
 fn kill_mount(mount: &Mount) {
     let serves = mount_process(mount);
