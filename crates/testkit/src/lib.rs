@@ -4,6 +4,7 @@
 
 pub mod campaign;
 mod cluster;
+pub mod coherence;
 mod daemon;
 pub mod errand;
 mod eventually;

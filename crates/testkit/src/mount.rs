@@ -61,6 +61,27 @@ impl Mount {
         connection.join("waiting")
     }
 
+    /// SIGSTOP, SIGCONT and the like, to the process that serves it.
+    #[track_caller]
+    pub fn signal(&self, signal: i32) {
+        let pid = self.pid().expect("it is served");
+        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal with a name");
+        rustix::process::kill_process(pid, signal).expect("it is ours to signal");
+    }
+
+    /// Starts no other process: a copy of this one would close files on a mount that may have stopped.
+    fn pid(&self) -> Option<rustix::process::Pid> {
+        let of_ours = |entry: &std::fs::DirEntry| {
+            let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            let words: Vec<_> = line.split(|byte| matches!(byte, 0 | b' ')).collect();
+            words.first().is_some_and(|word| word.ends_with(b"mount.xtfs"))
+                && words.contains(&self.point.as_os_str().as_encoded_bytes())
+        };
+        let mut entries = std::fs::read_dir("/proc").ok()?.flatten();
+        let found = entries.find(of_ours)?;
+        rustix::process::Pid::from_raw(found.file_name().to_str()?.parse().ok()?)
+    }
+
     /// Returns when everything written has reached the services.
     #[track_caller]
     pub fn unmount(mut self) {

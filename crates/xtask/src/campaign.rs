@@ -1,10 +1,12 @@
 //! `cargo xtask campaign NAME`: the same code as the tests, at length.
 
+use std::time::Duration;
+
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::disturbance::Disturbance;
 use xtfs_testkit::campaign::{
-    beside_model, counters, dbench, entries, kills, power_cuts, stress, suites,
+    beside_model, coherence, counters, dbench, entries, kills, power_cuts, stress, suites,
 };
 
 #[derive(Debug, Args)]
@@ -13,7 +15,7 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, entries, increments of counters, or operations of the others
+    /// Kills of each service, power cuts, entries, increments of counters, rounds of looks, or operations of the others
     #[arg(long)]
     count: Option<u32>,
     /// Of the volume that fsx runs on
@@ -22,14 +24,15 @@ pub(crate) struct Campaign {
     /// Of the volume that fsx runs on
     #[arg(long, default_value_t = 4)]
     stripe_width: u16,
-    /// How long each stressor, or dbench, runs
+    /// How long each stressor, dbench, or each crowd, runs
     #[arg(long)]
     seconds: Option<u32>,
     /// Stressors of stress-ng; all of its file system class if none is named
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// kill -9 and restart an OSD and the MRC: in the middle of stress (of each stressor), dbench, fsx and pjdfstest;
-    /// after about so many requests, again and again, under kernel, exerciser, turns, locks and counters
+    /// after about so many requests, again and again, under kernel, exerciser, turns, locks, counters, coherence and
+    /// crowd
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
     kill: Option<u64>,
 }
@@ -60,6 +63,10 @@ enum Name {
     Locks,
     /// Increments on two mounts under locks of each kind
     Counters,
+    /// Changes on one mount, looks from the others: on two mounts and on three
+    Coherence,
+    /// One, two, four and eight mounts at work in one directory
+    Crowd,
 }
 
 pub(crate) fn run(campaign: &Campaign) -> Result<()> {
@@ -110,7 +117,24 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
             let increments = campaign.count.unwrap_or(10_000);
             counters::run(counters::Plan { increments, processes_per_mount: 2, disturbance, seed });
         }
+        Name::Coherence => {
+            for mounts in [2, 3] {
+                let rounds = campaign.count.unwrap_or(10_000).into();
+                coherence::rounds(coherence::Rounds { mounts, rounds, seed, disturbance });
+            }
+        }
+        Name::Crowd => crowds(campaign, disturbance),
     }
     println!("done");
     Ok(())
+}
+
+fn crowds(campaign: &Campaign, disturbance: Disturbance) {
+    let time = Duration::from_secs(campaign.seconds.unwrap_or(600).into());
+    for clients in [1, 2, 4, 8] {
+        let operations_each = campaign.count.unwrap_or(0).into();
+        let seed = campaign.seed;
+        let plan = coherence::Crowd { clients, operations_each, time, seed, disturbance };
+        println!("{}", coherence::crowd(plan));
+    }
 }

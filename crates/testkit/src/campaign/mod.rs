@@ -1,6 +1,7 @@
 //! Long runs. The tests run short ones of the same code; `cargo xtask campaign` runs them at length.
 
 pub mod beside_model;
+pub mod coherence;
 pub mod counted;
 pub mod counters;
 pub mod dbench;

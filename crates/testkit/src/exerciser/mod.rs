@@ -5,6 +5,7 @@
 //! processes of several mounts take turns on one file, `locking` has them lock ranges.
 
 mod alternating;
+pub(crate) mod calls;
 mod draw;
 mod fault;
 mod locked;

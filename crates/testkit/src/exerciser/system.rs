@@ -6,11 +6,12 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Timespec,
-    Timestamps, Uid, XattrFlags,
+    AtFlags, CWD, FallocateFlags, FileType, Gid, Mode, OFlags, RenameFlags, SeekFrom, Uid,
+    XattrFlags,
 };
 use rustix::io::Errno;
 
+use super::calls::{rename, set_mtime, truncate};
 use super::locked::range;
 use super::model::filling;
 use super::op::{Flags, Kind, Onto, Op, Outcome, Ranges, Room, Slot, Sought, Stat, XattrMode};
@@ -56,7 +57,7 @@ impl Kernel {
             Op::Mkdir { path, mode } => rustix::fs::mkdir(at(path), Mode::from_raw_mode(*mode))?,
             Op::Rmdir { path } => rustix::fs::rmdir(at(path))?,
             Op::Unlink { path } => rustix::fs::unlink(at(path))?,
-            Op::Rename { from, to, onto } => rename(&at(from), &at(to), *onto)?,
+            Op::Rename { from, to, onto } => rename(&at(from), &at(to), rename_flags(*onto))?,
             Op::Link { from, to } => rustix::fs::link(at(from), at(to))?,
             Op::Symlink { target, path } => rustix::fs::symlink(target, at(path))?,
             Op::Readlink { path } => {
@@ -214,42 +215,11 @@ fn kind(file_type: FileType) -> Kind {
     }
 }
 
-fn truncate(path: &Path, size: u64) -> Result<(), Errno> {
-    // rustix has it for open files only.
-    let path = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).expect("no NUL");
-    #[expect(unsafe_code, reason = "a call of libc")]
-    // SAFETY: the path is a string that ends with NUL and lives until the call returns.
-    let done = unsafe { libc::truncate(path.as_ptr(), size.cast_signed()) };
-    if done == 0 {
-        return Ok(());
-    }
-    Err(errno(std::io::Error::last_os_error()))
-}
-
-fn set_mtime(path: &Path, seconds: i64, nanos: u32) -> Result<(), Errno> {
-    let omit = Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_OMIT };
-    let to = Timespec { tv_sec: seconds, tv_nsec: nanos.into() };
-    let times = Timestamps { last_access: omit, last_modification: to };
-    rustix::fs::utimensat(CWD, path, &times, AtFlags::empty())
-}
-
-fn rename(from: &Path, to: &Path, onto: Onto) -> Result<(), Errno> {
-    let flags = match onto {
+fn rename_flags(onto: Onto) -> RenameFlags {
+    match onto {
         Onto::Replace => RenameFlags::empty(),
         Onto::NoReplace => RenameFlags::NOREPLACE,
         Onto::Exchange => RenameFlags::EXCHANGE,
-    };
-    match rustix::fs::renameat_with(CWD, from, CWD, to, flags) {
-        // Linux: a directory that another client has moved, and that is first met at its new name under the lock of a
-        // rename, cannot be moved in the cache of names there and then. A look at it can.
-        Err(Errno::STALE) => {
-            for path in [from, to] {
-                // Whether it is there says the rename.
-                let _ = rustix::fs::lstat(path);
-            }
-            rustix::fs::renameat_with(CWD, from, CWD, to, flags)
-        }
-        done => done,
     }
 }
 

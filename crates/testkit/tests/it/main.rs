@@ -5,6 +5,7 @@
 mod append;
 mod applications;
 mod bad_input;
+mod coherence;
 mod corruption;
 mod directories;
 mod elasticity;
@@ -15,6 +16,7 @@ mod holes;
 mod killing;
 mod liveness;
 mod locks;
+mod lost_clients;
 mod lost_osd;
 mod mappings;
 mod names;
