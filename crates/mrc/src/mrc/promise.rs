@@ -148,11 +148,24 @@ impl Mrc {
         volume: VolumeId,
         inos: impl IntoIterator<Item = Ino>,
     ) -> Result<Changing<'_>> {
-        let session = call.header.session;
+        let objects: Vec<_> = inos.into_iter().map(|ino| (volume, ino)).collect();
+        // Whoever comes back first tells of what it has open, with requests that change nothing others know of.
+        if !objects.is_empty() {
+            self.await_return(call).await?;
+        }
         let deadline = Instant::from_std(call.deadline);
-        // They may hold leases of the server before this one; but what they know then is the state with a change that
-        // was answered, and they wait for each other's before they say that they hold none.
-        while self.clocks.awaits_others(session) && !call.header.lost {
+        tokio::select! {
+            changing = self.leases.change(call.header.session, objects, deadline) => changing,
+            () = self.stop.cancelled() => Err(stops()),
+        }
+    }
+
+    /// Returns when no other client is left that may hold leases of the server before this one. A change that was
+    /// answered before does not wait: what they know is the state with it, and they wait for each other's before they
+    /// say that they hold none.
+    async fn await_return(&self, call: &Call) -> Result<()> {
+        let deadline = Instant::from_std(call.deadline);
+        while self.clocks.awaits_others(call.header.session) && !call.header.lost {
             if Instant::now() + RETURN_PAUSE >= deadline {
                 let text = "a client from before the start of the MRC has not come back yet";
                 return Err(Error::Unavailable(text.into()));
@@ -162,15 +175,12 @@ impl Mrc {
                 () = self.stop.cancelled() => return Err(stops()),
             }
         }
-        let objects = inos.into_iter().map(|ino| (volume, ino)).collect();
-        tokio::select! {
-            changing = self.leases.change(session, objects, deadline) => changing,
-            () = self.stop.cancelled() => Err(stops()),
-        }
+        Ok(())
     }
 
     /// The same of everything that is kept of a volume.
     pub(crate) async fn exclude_all(&self, call: &Call, volume: VolumeId) -> Result<Changing<'_>> {
+        self.await_return(call).await?;
         let held = self.leases.held_of(volume);
         self.exclude(call, volume, held.into_iter().map(|(_, ino)| ino)).await
     }

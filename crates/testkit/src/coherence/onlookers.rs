@@ -22,7 +22,9 @@ impl<'a> Onlookers<'a> {
         views: Vec<View>,
         looks: &[Look],
     ) -> Self {
-        let at_paths = looks.iter().filter(|look| !Way::HELD.contains(&look.way));
+        // Memory of a file that is cut while it is looked at is a fault of the program.
+        let safe = |look: &&Look| !Way::HELD.contains(&look.way) && look.way != Way::Mapped;
+        let at_paths = looks.iter().filter(safe);
         let looks: Vec<_> = at_paths.copied().take(LOOKS).collect();
         let count = views.len();
         let (tell, told) = mpsc::channel();

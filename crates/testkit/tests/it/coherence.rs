@@ -1,11 +1,15 @@
 //! Several mounts with caches: what one has changed the others see at once, and none stops another. Longer runs: `cargo
 //! xtask campaign coherence` and `crowd`.
 
+use std::fs;
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use xtfs_testkit::campaign::coherence::{Crowd, Rounds, crowd, rounds};
 use xtfs_testkit::campaign::disturbance::Disturbance;
-use xtfs_testkit::fuse_or_skip;
+use xtfs_testkit::{Cluster, Mount, fuse_or_skip};
 
 const UNDISTURBED: Disturbance = Disturbance::None;
 
@@ -28,6 +32,51 @@ fn nothing_stale_is_seen_while_services_are_killed() {
     if fuse_or_skip() {
         rounds(Rounds { mounts: 2, rounds: 300, seed: 3, disturbance: Disturbance::Every(300) });
     }
+}
+
+/// A process that has a file open, and prints what is in it when it gets a line.
+fn holder(path: &Path) -> Child {
+    let script = r#"exec 3<"$1" && echo open && read -r line && cat <&3"#;
+    let mut command = Command::new("bash");
+    command.args(["-c".as_ref(), script.as_ref(), "bash".as_ref(), path.as_os_str()]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut open = [0; 5];
+    child.stdout.as_mut().unwrap().read_exact(&mut open).unwrap();
+    child
+}
+
+#[test]
+fn mounts_that_read_under_leases_do_not_wait_for_each_other_after_a_restart_of_the_mrc() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let mut cluster = Cluster::start(1);
+    cluster.mkfs("v", &[]);
+    let mounts = [0, 1, 2].map(|_| cluster.mount("v"));
+    fs::write(mounts[0].join("f"), b"content").unwrap();
+    let holders = mounts.each_ref().map(|mount| {
+        // From now on it is opened without asking.
+        for _ in 0..3 {
+            assert_eq!(fs::read(mount.join("f")).unwrap(), b"content");
+        }
+        holder(&mount.join("f"))
+    });
+    cluster.mrc.kill9();
+    cluster.mrc.restart();
+    fs::write(mounts[1].join("g"), b"new").unwrap();
+    fs::remove_file(mounts[2].join("f")).unwrap();
+    for mount in &mounts {
+        assert_eq!(fs::read(mount.join("g")).unwrap(), b"new");
+        assert!(!mount.join("f").exists());
+    }
+    // No session was lost over it, nor what was open.
+    for mut holder in holders {
+        holder.stdin.take().unwrap().write_all(b"\n").unwrap();
+        let ended = holder.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), ended.stdout.as_slice()), (Some(0), &b"content"[..]));
+    }
+    mounts.into_iter().for_each(Mount::unmount);
+    cluster.assert_clean("v");
 }
 
 #[test]
