@@ -107,11 +107,23 @@ impl Daemon {
         code.and_then(|status| status.code()).unwrap_or(-1)
     }
 
-    /// SIGSTOP, SIGCONT and the like.
+    /// SIGSTOP, SIGCONT and the like. Stopped means that none of its threads goes on.
+    #[track_caller]
     pub fn signal(&self, signal: i32) {
         let pid = rustix::process::Pid::from_child(self.child.as_ref().expect("it runs"));
-        let signal = rustix::process::Signal::from_named_raw(signal).expect("a signal with a name");
-        rustix::process::kill_process(pid, signal).expect("it is ours to signal");
+        let named = rustix::process::Signal::from_named_raw(signal).expect("a signal with a name");
+        rustix::process::kill_process(pid, named).expect("it is ours to signal");
+        if signal == libc::SIGSTOP {
+            let threads = format!("/proc/{}/task", pid.as_raw_nonzero());
+            let is_stopped = |thread: std::io::Result<std::fs::DirEntry>| {
+                let status =
+                    thread.and_then(|thread| std::fs::read_to_string(thread.path().join("status")));
+                status.is_ok_and(|status| status.contains("State:\tT"))
+            };
+            eventually("it stops", || {
+                std::fs::read_dir(&threads).expect("it is there").all(is_stopped)
+            });
+        }
     }
 
     pub fn is_running(&mut self) -> bool {
