@@ -177,14 +177,6 @@ impl Volume {
         Some(kept.ok_or(Error::NoAttribute))
     }
 
-    /// How long attributes that were just answered hold: not at all, if they are not kept.
-    pub fn kept_for(&self, ino: Ino) -> Duration {
-        match self.mount().kept(|table| table.kept(ino).map(drop)) {
-            Some(()) => self.mount().kept_for(),
-            None => Duration::ZERO,
-        }
-    }
-
     /// A file is opened: whether the kernel may go on with the data that it has of it.
     pub fn data_is_current(&self, ino: Ino) -> bool {
         self.mount().kept(|table| Some(table.data_is_current(ino))).unwrap_or(false)

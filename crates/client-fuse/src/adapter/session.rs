@@ -78,8 +78,8 @@ pub(crate) fn serve(
 }
 
 pub(super) fn agree(config: &mut KernelConfig, judge: Judge) {
-    // Means default_permissions, by ACLs as well as by modes. The kernel forgets an ACL when it asks for attributes; as
-    // those are not kept, it never judges by an old one.
+    // Means default_permissions, by ACLs as well as by modes. The kernel forgets an ACL when it asks for attributes,
+    // and when it is told to forget the inode, so that it never judges by an old one.
     let acls = (judge == Judge::Both).then_some(InitFlags::FUSE_POSIX_ACL);
     for wanted in WANTED.into_iter().chain(acls) {
         if let Err(missing) = config.add_capabilities(wanted) {
