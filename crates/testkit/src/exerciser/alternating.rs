@@ -118,8 +118,10 @@ mod tests {
             Fault::PunchIgnored,
             Fault::CopyCutShort,
         ];
+        // Which turns a fault strikes depends on who gets them: one run in three strikes nothing that shows.
         for fault in faults {
-            assert!(turns(1, Kind::Ofd, Some(fault)).is_err(), "{fault:?} is not found");
+            let is_found = (1..=20).any(|seed| turns(seed, Kind::Ofd, Some(fault)).is_err());
+            assert!(is_found, "{fault:?} is not found");
         }
     }
 }
