@@ -85,6 +85,7 @@ impl OpenFile {
     /// Writes at the end of the file, whatever the flags; returns where.
     pub async fn append(&self, data: Bytes) -> Result<u64> {
         self.locks_hold().await?;
+        self.flush_kept().await?;
         let (mount, state) = (self.mount(), self.state());
         let deadline = mount.deadline();
         let turn = timeout_at(deadline, state.appending.clone().lock_owned())

@@ -11,6 +11,7 @@ use xtfs_core::{ClientId, Error, Ino, Result};
 use xtfs_rpc::VolumeRecord;
 
 use crate::attributes::FileKind;
+use crate::closes::Closes;
 use crate::cluster::Cluster;
 use crate::file_state::FileTable;
 use crate::mount::{CLOSING_MAX, Mount};
@@ -23,6 +24,7 @@ use crate::session;
 use crate::spec::{MountSpec, Options};
 use crate::syncer::Syncer;
 use crate::volume::Volume;
+use crate::write_behind::WriteBehind;
 
 /// Opens volumes.
 #[derive(Debug)]
@@ -64,6 +66,7 @@ impl Client {
             mrc,
             files,
             syncer: Syncer::default(),
+            write_behind: WriteBehind::default(),
             cache: Arc::default(),
             local_handles: AtomicUsize::new(0),
             forgetting: Forgetting::default(),
@@ -71,6 +74,7 @@ impl Client {
             turns: AtomicU64::new(0),
             timeo: options.timeo,
             runtime: Handle::current(),
+            closes: Closes::default(),
             closing: TaskTracker::new(),
             closing_room: Arc::new(Semaphore::new(CLOSING_MAX)),
             stop: CancellationToken::new(),
@@ -78,14 +82,10 @@ impl Client {
         });
         mount.tasks.spawn(session::keep_alive(mount.clone()));
         mount.tasks.spawn(owed::keep_paid(mount.mrc.clone(), mount.stop.clone()));
-        let syncing = mount.clone();
-        let stop = mount.stop.clone();
-        mount.tasks.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = syncing.keep_synced() => {}
-            }
-        });
+        let stop = &mount.stop;
+        mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_synced()));
+        mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_flushed()));
+        mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_closing()));
         let volume = Volume::new(mount.clone(), Ino::ROOT, options.read_only);
         match find_root(&volume, &spec).await {
             Ok(root) => Ok(Arc::new(Volume::new(mount, root, options.read_only))),

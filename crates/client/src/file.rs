@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use xtfs_core::{FileEpoch, Ino, Result, Timestamp};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::cache::ReadRight;
+use crate::closes::GATHER;
 use crate::file_state::FileState;
 use crate::io::{ColumnWritten, Repeat};
 use crate::local_open::LocalOpens;
@@ -39,6 +40,8 @@ pub struct OpenFlags {
     pub execute: bool,
     /// `O_SYNC`, `O_DSYNC`: a write returns when it is on disk.
     pub sync: bool,
+    /// `O_DIRECT`: a write returns when the OSDs have it.
+    pub direct: bool,
 }
 
 /// One handle. `release` it; dropped without it, it is closed in the background.
@@ -67,7 +70,8 @@ impl OpenFile {
         flags: OpenFlags,
         asked: Instant,
     ) -> Result<(Attributes, Arc<Self>)> {
-        let attributes = required(reply.attributes)?;
+        let mut attributes = required(reply.attributes)?;
+        mount.cache.with(|table| table.add_kept_back(&mut attributes));
         let state = mount.files.enter(attributes.ino, mount.mrc.session());
         state.opened(flags.write);
         let file = OpenFile {
@@ -81,6 +85,9 @@ impl OpenFile {
             released: AtomicBool::new(false),
             state,
         };
+        if let Some(err) = mount.write_behind.take_untold(file.ino()) {
+            file.state.fail(err);
+        }
         file.state.set_ids.squash_root(reply.root_squash);
         file.state.set_ids.saw(&attributes);
         file.state.grant(reply.layout, reply.grant, asked)?;
@@ -103,6 +110,7 @@ impl OpenFile {
         let (session, _) = mount.cache.of();
         let state = mount.files.enter(attributes.ino, session);
         mount.local_handles.fetch_add(1, Ordering::AcqRel);
+        state.opened(false);
         state.local_opens(LocalOpens::opened);
         state.set_ids.saw(attributes);
         if let Some(right) = right
@@ -144,6 +152,7 @@ impl OpenFile {
     /// At most `len` bytes from `offset`; fewer only at the end of the file.
     pub async fn read(&self, offset: u64, len: u32) -> Result<Bytes> {
         self.locks_hold().await?;
+        self.flush_kept().await?;
         let data = self.mount.read(&self.state, offset, len).await?;
         // Not what was there when the lock was somebody else's already.
         self.locks_hold().await?;
@@ -157,7 +166,16 @@ impl OpenFile {
         if self.flags.append {
             return self.append(data).await.map(|_| ());
         }
+        let may_wait = !self.flags.sync && !self.flags.direct;
+        if may_wait && self.mount.keep_back(&self.state, offset, &data) {
+            return Ok(());
+        }
         self.write_at(offset, data).await
+    }
+
+    /// Returns when what was kept back of the file is written: before the columns are asked or changed.
+    pub(crate) async fn flush_kept(&self) -> Result<()> {
+        self.mount.flush(&self.state, self.mount.deadline()).await
     }
 
     pub(crate) async fn write_at(&self, offset: u64, data: Bytes) -> Result<()> {
@@ -174,6 +192,8 @@ impl OpenFile {
         if data.is_empty() {
             return Ok(());
         }
+        // It may lie under this.
+        self.flush_kept().await?;
         let mut at = offset;
         while !data.is_empty() {
             let part = data.split_to(data.len().min(WRITE_BYTES_MAX));
@@ -234,6 +254,7 @@ impl OpenFile {
     /// on return. An error that happened in the background since the last call is reported once.
     pub async fn fsync(&self, datasync: bool) -> Result<()> {
         let deadline = self.mount.deadline();
+        self.mount.flush(&self.state, deadline).await?;
         let synced = self.mount.sync_file(&self.state, deadline).await;
         self.check()?;
         synced?;
@@ -242,12 +263,13 @@ impl OpenFile {
         if self.mount.mrc.all_durable() {
             return Ok(());
         }
-        let report = if datasync { None } else { self.report.lock().to_wire() };
+        // To another session it is not open; what was written the MRC asks the columns.
+        let tells = !datasync && self.mount.mrc.session() == self.state.session;
         let request = v1::SyncMetadataRequest {
             header: None,
             volume: self.mount.mrc.volume.0,
-            ino: if datasync { 0 } else { self.ino().0 },
-            report,
+            ino: if tells { self.ino().0 } else { 0 },
+            report: if tells { self.whole_report().to_wire() } else { None },
         };
         let done = self.mount.mrc.change_until::<method::SyncMetadata>(&ITSELF, request, deadline);
         done.await.map(|_| ())
@@ -255,10 +277,24 @@ impl OpenFile {
 
     /// At every close(2): reports errors that happened in the background.
     pub async fn flush(&self) -> Result<()> {
-        if self.emptied && self.report.lock().is_some() {
+        let is_kept = self.mount.write_behind.holds_file(self.ino());
+        if self.emptied && (is_kept || self.report.lock().is_some()) {
+            self.flush_kept().await?;
             self.mount.sync_closed(&self.state).await?;
+        } else if is_kept && !self.mount.is_reached(&self.state) {
+            // It is likely to fail, which somebody should hear.
+            self.flush_kept().await?;
         }
-        self.check()
+        // Also a process that starts another closes the file there: it is told as well.
+        let mut told = *self.told.lock();
+        self.check_since(&mut told)
+    }
+
+    /// What this handle wrote, and what was written for all.
+    fn whole_report(&self) -> Report {
+        let mut report = self.report.lock();
+        report.merge(std::mem::take(&mut self.state.flushed.lock()));
+        report.clone()
     }
 
     /// The last use of the handle. From the call on, not just from its first poll, new locks wait for those that were
@@ -295,14 +331,20 @@ impl OpenFile {
     }
 
     fn check(&self) -> Result<()> {
+        self.check_since(&mut self.told.lock())
+    }
+
+    /// Failures after those that were told.
+    fn check_since(&self, told: &mut u64) -> Result<()> {
         self.check_locks()?;
         self.state.check()?;
-        self.state.failure_since(&mut self.told.lock())
+        self.state.failure_since(told)
     }
 
     /// Tells the MRC if it knows of the handle, whatever becomes of that.
     fn close(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let (mount, state, local) = (self.mount.clone(), self.state.clone(), self.local);
+        state.released();
         if local {
             mount.local_handles.fetch_sub(1, Ordering::AcqRel);
             if !state.local_opens(LocalOpens::closed) {
@@ -310,29 +352,33 @@ impl OpenFile {
             }
         }
         let write = self.flags.write;
-        let report = self.report.lock().to_wire();
-        // Before the MRC knows: from now on nobody asks for a right to write because of it.
-        state.closed(write);
+        let mut report = self.report.lock().clone();
         Some(async move {
             if local {
                 return mount.tell_closed(&state).await;
+            }
+            if write && mount.write_behind.holds_file(state.ino) {
+                // With what others have closed meanwhile.
+                sleep(GATHER).await;
+                mount.flush_surely(state.ino).await;
+            }
+            if write {
+                report.merge(std::mem::take(&mut state.flushed.lock()));
+            }
+            // Before the MRC knows: from now on nobody asks for a right to write because of it, or keeps a write back.
+            state.closed(write);
+            if write && !state.has_writers() {
+                mount.cache.with(|table| table.share(state.ino));
             }
             // The last close for writing ends a turn to append: not before the MRC knows what became of the append.
             let turn = timeout_at(mount.deadline(), state.appending.lock()).await;
             let turn = turn.ok().filter(|turn| write && turn.begun.is_some());
             let lost = mount.mrc.session() != state.session;
             if !lost {
-                let request = v1::CloseRequest {
-                    header: None,
-                    volume: mount.mrc.volume.0,
-                    ino: state.ino.0,
-                    write,
-                    report,
-                };
-                let closed = mount.mrc.change::<method::Close>(&ITSELF, request);
-                if let Err(err) = closed.await {
-                    tracing::warn!(ino = %state.ino, %err, "close a file at the MRC");
-                } else if let Some(mut turn) = turn
+                let report = report.to_wire();
+                let closed = v1::Closed { ino: state.ino.0, write, report };
+                if mount.tell_closed_with_others(&state, closed).await
+                    && let Some(mut turn) = turn
                     && !state.has_writers()
                 {
                     turn.begun = None;

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
+use crate::dirty::Dirty;
 use crate::layout::FileLayout;
 use crate::local_open::LocalOpens;
 use crate::locks::LockOwners;
@@ -38,6 +40,12 @@ pub(crate) struct FileState {
     pub(crate) report: Mutex<Report>,
     pub(crate) locks: LockOwners,
     pub(crate) set_ids: SetIds,
+    /// What is kept back. Changed under the lock of the cache's table, which says whether that is allowed.
+    pub(crate) dirty: Mutex<Dirty<OwnedSemaphorePermit>>,
+    /// Held by whoever writes what was kept back.
+    pub(crate) flushing: tokio::sync::Mutex<()>,
+    /// What of it was written, and no handle has reported yet.
+    pub(crate) flushed: Mutex<Report>,
     inner: Mutex<Inner>,
 }
 
@@ -64,6 +72,7 @@ struct Inner {
     grant: Option<Arc<Grant>>,
     /// How often rights have come from the MRC.
     renewals: u64,
+    handles: u32,
     writers: u32,
     local_opens: LocalOpens,
     /// Background failures so far, and the last of them.
@@ -135,14 +144,29 @@ impl FileState {
             report: Mutex::default(),
             locks: LockOwners::default(),
             set_ids: SetIds::default(),
+            dirty: Mutex::default(),
+            flushing: tokio::sync::Mutex::default(),
+            flushed: Mutex::default(),
             inner: Mutex::default(),
         }
     }
 
     pub(crate) fn opened(&self, write: bool) {
-        self.inner.lock().writers += u32::from(write);
+        let mut inner = self.inner.lock();
+        inner.handles += 1;
+        inner.writers += u32::from(write);
     }
 
+    /// Nothing more is asked of the handle.
+    pub(crate) fn released(&self) {
+        self.inner.lock().handles -= 1;
+    }
+
+    pub(crate) fn has_handles(&self) -> bool {
+        self.inner.lock().handles > 0
+    }
+
+    /// What the handle wrote has arrived.
     pub(crate) fn closed(&self, write: bool) {
         self.inner.lock().writers -= u32::from(write);
     }

@@ -40,6 +40,7 @@ impl OpenFile {
         if range.is_empty() {
             return Err(Error::Invalid("a range of no bytes".into()));
         }
+        self.flush_kept().await?;
         match reshape {
             Reshape::Allocate { keep_size } => {
                 // Whether there is room shows before the size changes.
@@ -88,6 +89,7 @@ impl OpenFile {
     /// Where data or a hole begins, from `offset` on. `None`: `offset` is not in the file, or no data follows.
     pub async fn seek(&self, offset: u64, to: Seek) -> Result<Option<u64>> {
         self.locks_hold().await?;
+        self.flush_kept().await?;
         let found = self.mount().seek(self.state(), offset, to).await?;
         // As a read: not what was there when the lock was somebody else's already.
         self.locks_hold().await?;

@@ -103,7 +103,7 @@ impl Mount {
         let rule_out = async move {
             loop {
                 let distrusts = cache.distrusts();
-                // No inode has this number: it is refused.
+                // It changes nothing.
                 let request = v1::CloseRequest { volume: mrc.volume.0, ..Default::default() };
                 let answer = mrc.change::<method::Close>(&ITSELF, request).await;
                 let ruled_out = answer.map_or_else(|err| err.is_decided(), |_| true);

@@ -4,9 +4,11 @@ mod admin;
 mod append;
 mod attributes;
 mod cache;
+mod closes;
 mod cluster;
 mod connect;
 mod copy;
+mod dirty;
 mod file;
 mod file_state;
 mod holes;
@@ -35,6 +37,7 @@ mod stripes;
 mod syncer;
 mod unsynced;
 mod volume;
+mod write_behind;
 
 pub use admin::{
     Admin, DamagedColumn, HeldColumn, MrcLoad, NewVolume, ScanPage, ScannedInode, VolumeInfo,

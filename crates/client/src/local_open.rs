@@ -108,13 +108,8 @@ impl Mount {
     }
 
     pub(crate) async fn tell_closed(&self, file: &FileState) {
-        let (volume, ino) = (self.mrc.volume.0, file.ino.0);
-        let request = v1::CloseRequest { volume, ino, ..Default::default() };
-        let deadline = self.deadline();
-        if let Err(err) = self.mrc.change_in::<method::Close>(file.session, request, deadline).await
-        {
-            tracing::warn!(ino = %file.ino, %err, "close a file at the MRC");
-        }
+        let closed = v1::Closed { ino: file.ino.0, write: false, report: None };
+        self.tell_closes(file.session, vec![closed]).await;
     }
 }
 
@@ -122,7 +117,12 @@ impl Volume {
     /// Opens a file to read or execute it, if what is kept says that this changes nothing. For who knows that the caller
     /// may, as the kernel does.
     pub fn open_kept(&self, ino: Ino, flags: OpenFlags) -> Option<Arc<OpenFile>> {
-        let plain = OpenFlags { read: flags.read, execute: flags.execute, ..OpenFlags::default() };
+        let plain = OpenFlags {
+            read: flags.read,
+            execute: flags.execute,
+            direct: flags.direct,
+            ..OpenFlags::default()
+        };
         if flags != plain {
             return None;
         }

@@ -15,6 +15,7 @@ use xtfs_proto::v1;
 use crate::Caller;
 use crate::attributes::{Attributes, required};
 use crate::cache::{Cache, described};
+use crate::closes::Closes;
 use crate::file_state::{FileState, FileTable, Rights};
 use crate::method;
 use crate::mrc::{ITSELF, Mrc};
@@ -22,6 +23,7 @@ use crate::osds::Osds;
 use crate::recalls::Forgetting;
 use crate::retry::Retry;
 use crate::syncer::Syncer;
+use crate::write_behind::WriteBehind;
 
 /// Closes that go on in the background. At the bound a release waits.
 pub(crate) const CLOSING_MAX: usize = 1024;
@@ -32,6 +34,7 @@ pub(crate) struct Mount {
     pub(crate) osds: Osds,
     pub(crate) files: Arc<FileTable>,
     pub(crate) syncer: Syncer,
+    pub(crate) write_behind: WriteBehind,
     pub(crate) cache: Arc<Cache>,
     /// Open handles that the MRC was not asked for.
     pub(crate) local_handles: AtomicUsize,
@@ -43,6 +46,7 @@ pub(crate) struct Mount {
     pub(crate) turns: AtomicU64,
     pub(crate) timeo: Duration,
     pub(crate) runtime: Handle,
+    pub(crate) closes: Closes,
     /// Closes in the background.
     pub(crate) closing: TaskTracker,
     pub(crate) closing_room: Arc<Semaphore>,
@@ -140,14 +144,17 @@ impl Mount {
         if let Some(kept) = self.kept(|table| table.attributes_of(ino)) {
             return Ok(kept);
         }
-        let asked = self.asked();
-        let report = file.and_then(|file| file.report.lock().to_wire());
-        let request =
-            v1::GetAttrRequest { header: None, volume: self.mrc.volume.0, ino: ino.0, report };
-        let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
-        let attributes = required(reply.attributes)?;
-        self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
-        Ok(attributes)
+        loop {
+            let asked = self.asked();
+            let report = file.and_then(|file| file.report.lock().to_wire());
+            let request =
+                v1::GetAttrRequest { header: None, volume: self.mrc.volume.0, ino: ino.0, report };
+            let reply = self.mrc.ask_until::<method::GetAttr>(caller, request, deadline).await?;
+            self.cache.learn(asked, reply.log.as_ref(), described(reply.attributes, reply.lease));
+            if let Some(attributes) = self.cache.current(asked, required(reply.attributes)?) {
+                return Ok(attributes);
+            }
+        }
     }
 
     /// The file's size, as the MRC settles it.

@@ -114,6 +114,12 @@ impl Link {
         answer
     }
 
+    /// Whether there is a stream, as far as anybody has noticed.
+    pub(crate) fn is_live(&self) -> bool {
+        let state = self.state.lock();
+        state.live.as_ref().is_some_and(|live| live.pending.0.lock().ended.is_none())
+    }
+
     /// The stream as it is, or a new one.
     async fn live(&self, connector: &Connector, addresses: &[Address]) -> Result<Arc<Live>> {
         if let Some(live) = self.current()? {

@@ -65,6 +65,12 @@ impl Osds {
         since.is_some_and(|since| since.elapsed() >= 2 * self.attempt_max)
     }
 
+    /// Whether it was there when it was used last.
+    pub(crate) fn is_reached(&self, target: TargetId) -> bool {
+        let link = self.links.lock().get(&target).cloned();
+        !self.unanswered.lock().contains_key(&target) && link.is_some_and(|link| link.is_live())
+    }
+
     /// Puts columns on the target's disk; asks until `deadline`.
     pub(crate) async fn sync(
         &self,

@@ -57,8 +57,9 @@ impl Forgetting {
 
 impl Mount {
     /// Returns when nothing is relied on any more that the recall ends.
-    pub(crate) async fn carry_out(&self, recall: v1::Recall) {
+    pub(crate) async fn carry_out(self: &Arc<Self>, recall: v1::Recall) {
         self.cache.with(|table| table.recall(Ino(recall.ino), recall.grant));
+        self.flush_surely(Ino(recall.ino)).await;
         self.register_surely([Ino(recall.ino)]).await;
         // Also if nothing was kept: the kernel may have more.
         self.forgetting.tell(vec![Ino(recall.ino)], Forget::All).await;
@@ -78,6 +79,7 @@ impl Mount {
         let inos = self.cache.enter(session, term);
         let mount = self.clone();
         self.tasks.spawn(async move {
+            mount.flush_all_surely().await;
             mount.register_surely(mount.files.all()).await;
             mount.forgetting.tell(inos, Forget::All).await;
             mount.cache.entered(session, term);

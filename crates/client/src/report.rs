@@ -41,6 +41,24 @@ impl Report {
         self.mtime = self.mtime.max(mtime);
     }
 
+    /// What another one says as well.
+    pub(crate) fn merge(&mut self, other: Report) {
+        self.doubtful |= other.doubtful;
+        if other.file_epoch < self.file_epoch {
+            return;
+        }
+        if other.file_epoch > self.file_epoch {
+            *self = Report { doubtful: self.doubtful, ..other };
+            return;
+        }
+        for (column, (length, allocated)) in other.columns {
+            let known = self.columns.entry(column).or_default();
+            *known = (known.0.max(length), known.1.max(allocated));
+        }
+        self.end = self.end.max(other.end);
+        self.mtime = self.mtime.max(other.mtime);
+    }
+
     /// How far was written under an epoch.
     pub(crate) fn end_under(&self, epoch: FileEpoch) -> u64 {
         if self.file_epoch == epoch { self.end } else { 0 }

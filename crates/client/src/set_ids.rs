@@ -86,6 +86,10 @@ impl SetIds {
         Some(Strips { of: self, number })
     }
 
+    pub(crate) fn are_due(&self) -> bool {
+        self.due().is_some()
+    }
+
     /// A writer for whom they have to go.
     fn due(&self) -> Option<(u64, Caller)> {
         let inner = self.inner.lock();
@@ -113,7 +117,7 @@ impl OpenFile {
 impl Mount {
     /// Before a write under the rights that the file has.
     pub(crate) async fn strip_set_ids(&self, file: &FileState, deadline: Instant) -> Result<()> {
-        if file.set_ids.due().is_none() {
+        if !file.set_ids.are_due() {
             return Ok(());
         }
         let _stripping = timeout_at(deadline, file.set_ids.stripping.lock())

@@ -98,9 +98,13 @@ impl Volume {
             return Err(Error::NotFound);
         };
         let attributes = required(Some(wire))?;
-        cache.learn_name(asked, log, directory, name, Name::Leads(attributes.ino));
+        let ino = attributes.ino;
+        cache.learn_name(asked, log, directory, name, Name::Leads(ino));
         cache.learn(asked, log, described(Some(wire), reply.lease));
-        Ok(attributes)
+        match cache.current(asked, attributes) {
+            Some(attributes) => Ok(attributes),
+            None => self.getattr(caller, ino).await,
+        }
     }
 
     pub async fn getattr(&self, caller: &Caller, ino: Ino) -> Result<Attributes> {
@@ -112,6 +116,16 @@ impl Volume {
         self.writable()?;
         let file = self.mount.files.find(ino);
         let deadline = self.mount.deadline();
+        self.mount.flush_inode(ino, deadline).await?;
+        // What is kept back from now on counts as written after this.
+        let _kept = match &file {
+            Some(file) => Some(
+                tokio::time::timeout_at(deadline, file.flushing.lock())
+                    .await
+                    .map_err(|_| Error::Deadline(format!("writes to inode {ino}")))?,
+            ),
+            None => None,
+        };
         if set.mode.is_some_and(|mode| mode & (SUID | SGID) != 0)
             && let Some(file) = &file
             && let Err(err) = self.mount.sync_file(file, deadline).await
@@ -161,9 +175,10 @@ impl Volume {
         let change = self.mount.change_of(inos);
         let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
-        let attributes = required(reply.attributes)?;
+        let mut attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
         change.done(reply.log.as_ref(), Some(inode), reply.known, |_| {});
+        self.mount.cache.with(|table| table.add_kept_back(&mut attributes));
         Ok(attributes)
     }
 
@@ -181,7 +196,8 @@ impl Volume {
         let deadline = self.mount.deadline();
         let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
-        let attributes = required(reply.attributes)?;
+        let mut attributes = required(reply.attributes)?;
+        self.mount.cache.with(|table| table.add_kept_back(&mut attributes));
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
         let fresh = attributes.kind == FileKind::Directory;
         let ino = attributes.ino;
@@ -354,7 +370,8 @@ impl Volume {
             no_replace: flags.no_replace,
             exchange: flags.exchange,
         };
-        if !flags.no_replace && !self.mount.syncer.is_empty() {
+        let all_synced = self.mount.syncer.is_empty() && self.mount.write_behind.is_empty();
+        if !flags.no_replace && !all_synced {
             self.sync_before_rename(caller, from, to).await?;
         }
         let moved = self.behind(from.0, from.1).await;
@@ -412,12 +429,17 @@ impl Volume {
     ) -> Result<()> {
         // What is wrong with the names is the rename's to say.
         let Ok(source) = self.lookup(caller, from.0, from.1).await else { return Ok(()) };
-        if !self.mount.syncer.holds_file(source.ino) {
+        let mount = &self.mount;
+        if !mount.syncer.holds_file(source.ino) && !mount.write_behind.holds_file(source.ino) {
             return Ok(());
         }
         let replaces = self.lookup(caller, to.0, to.1).await.is_ok();
-        match self.mount.files.find(source.ino) {
-            Some(file) if replaces => self.mount.sync_file(&file, self.mount.deadline()).await,
+        match mount.files.find(source.ino) {
+            Some(file) if replaces => {
+                let deadline = mount.deadline();
+                mount.flush(&file, deadline).await?;
+                mount.sync_file(&file, deadline).await
+            }
             _ => Ok(()),
         }
     }
@@ -457,7 +479,11 @@ impl Volume {
             .iter_mut()
             .filter_map(|entry| described(entry.attributes, entry.lease.take()))
             .collect();
-        let page = DirectoryPage::try_from(reply)?;
+        let mut page = DirectoryPage::try_from(reply)?;
+        for entry in &mut page.entries {
+            entry.attributes =
+                entry.attributes.take().and_then(|them| self.mount.cache.current(asked, them));
+        }
         let bare: Vec<_> = page.entries.iter().map(bare).collect();
         let whole = after == 0 && page.end;
         self.mount.cache.learn_page(asked, log.as_ref(), directory, (page.parent, &bare), whole);
@@ -571,9 +597,15 @@ impl Volume {
             write: flags.write,
             truncate: flags.truncate,
         };
+        let deadline = self.mount.deadline();
+        if flags.truncate
+            && !self.mount.write_behind.is_empty()
+            && let Some(ino) = self.behind(parent, &name).await
+        {
+            self.mount.flush_inode(ino, deadline).await?;
+        }
         let asked = Instant::now();
         let change = self.mount.change_of([parent]);
-        let deadline = self.mount.deadline();
         let reply = self.mount.mrc.change_once::<method::Create>(caller, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
         let ino = required(reply.attributes)?.ino;
@@ -599,9 +631,12 @@ impl Volume {
             truncate: flags.truncate,
             execute: flags.execute,
         };
+        let deadline = self.mount.deadline();
+        if flags.truncate {
+            self.mount.flush_inode(ino, deadline).await?;
+        }
         let asked = Instant::now();
         let change = self.mount.change_of([ino]);
-        let deadline = self.mount.deadline();
         let reply = self.mount.mrc.change_once::<method::Open>(caller, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
         let inode = (ino, described(reply.attributes, reply.lease.take()));
@@ -664,6 +699,7 @@ impl Volume {
     /// calls fail.
     pub async fn shutdown(&self) -> Result<()> {
         let deadline = self.mount.deadline();
+        let flushed = self.mount.flush_all(deadline).await;
         self.mount.closing.close();
         let closed = tokio::time::timeout_at(deadline, self.mount.closing.wait()).await;
         let closed = closed.map_err(|_| Error::Deadline("closes of files".into()));
@@ -673,7 +709,7 @@ impl Volume {
         self.mount.tasks.close();
         self.mount.tasks.wait().await;
         let ended = self.mount.mrc.close_session(self.mount.deadline()).await;
-        closed.and(synced).and(metadata).and(ended)
+        flushed.and(closed).and(synced).and(metadata).and(ended)
     }
 
     fn id(&self) -> u64 {

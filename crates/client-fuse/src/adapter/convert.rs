@@ -68,6 +68,7 @@ pub(super) fn open_flags(flags: i32, sync: bool) -> OpenFlags {
         exclusive: flags & libc::O_EXCL != 0,
         execute: flags & OPEN_EXECUTE != 0,
         sync: sync || flags & libc::O_DSYNC != 0,
+        direct: flags & libc::O_DIRECT != 0,
     }
 }
 

@@ -54,6 +54,7 @@ pub(crate) fn described(
         quiet_until: Timestamp(lease.quiet_until_ns),
         has_acl: lease.has_acl,
         allocated: lease.allocated,
+        exclusive: lease.exclusive,
         right: lease.layout.zip(lease.read).map(|(layout, grant)| ReadRight {
             layout,
             grant,
@@ -132,6 +133,17 @@ impl Cache {
         let mut inner = self.0.lock();
         let same = inner.is_of(asked.session, log);
         same.then(|| then(&mut inner.table))
+    }
+
+    /// Attributes that were answered, with what is kept back. `None`: some of that was written meanwhile, so that the
+    /// answer may be without it; they are to be asked for again.
+    pub(crate) fn current(&self, asked: Asked, mut attributes: Attributes) -> Option<Attributes> {
+        let inner = self.0.lock();
+        if inner.table.was_flushed_since(attributes.ino, asked.at) {
+            return None;
+        }
+        inner.table.add_kept_back(&mut attributes);
+        Some(attributes)
     }
 
     /// Takes in what an answer describes.

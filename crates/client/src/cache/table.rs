@@ -41,6 +41,8 @@ pub(crate) struct Lease {
     pub(crate) has_acl: bool,
     /// Of each column, if we alone write it.
     pub(crate) allocated: Vec<u64>,
+    /// Nobody else looks at it before it is asked back.
+    pub(crate) exclusive: bool,
     /// To read its data.
     pub(crate) right: Option<ReadRight>,
 }
@@ -73,6 +75,10 @@ pub(crate) struct Table {
     changing: HashMap<Ino, u32>,
     /// Files of which a write of ours may still arrive.
     doubted: HashSet<Ino>,
+    /// Of files, what is written here only so far.
+    kept_back: HashMap<Ino, KeptBack>,
+    /// When some of that was written last.
+    flushed: Latest<Tick>,
 }
 
 #[derive(Debug)]
@@ -91,6 +97,14 @@ pub(crate) struct Kept {
     parent: Option<Ino>,
     /// What the kernel has cached of the data was read under this lease.
     data_is_current: bool,
+}
+
+/// What was written of a file and is kept back, in short.
+#[derive(Clone, Copy, Debug, Default)]
+struct KeptBack {
+    end: u64,
+    mtime: Timestamp,
+    bytes: u64,
 }
 
 /// The newest value for each of some inodes, and the newest for all others.
@@ -130,6 +144,16 @@ impl Kept {
         }
     }
 
+    /// Programs take a file that occupies less than its size for one with holes: what is kept back counts.
+    fn count_allocated(&mut self, kept_back: u64) {
+        if self.lease.allocated.is_empty() {
+            return;
+        }
+        let columns = self.lease.allocated.iter();
+        self.attributes.allocated =
+            columns.fold(kept_back, |sum, bytes| sum.saturating_add(*bytes));
+    }
+
     fn forget_xattrs(&mut self) {
         self.xattrs.clear();
         self.xattr_names = None;
@@ -147,7 +171,8 @@ impl Table {
     }
 
     /// Takes in an answer to what was asked at `asked`. Whether it is kept.
-    pub(crate) fn learn(&mut self, asked: Tick, described: Described) -> bool {
+    pub(crate) fn learn(&mut self, asked: Tick, mut described: Described) -> bool {
+        self.add_kept_back(&mut described.attributes);
         let ino = described.attributes.ino;
         let is_old = described.lease.grant <= self.ended.of(ino) || self.changed.of(ino) > asked;
         if is_old || self.doubted.contains(&ino) {
@@ -211,6 +236,58 @@ impl Table {
     pub(crate) fn doubt(&mut self, ino: Ino) {
         self.doubted.insert(ino);
         self.forget(ino);
+    }
+
+    /// Whether we alone look at a file and write it.
+    pub(crate) fn is_exclusive(&self, ino: Ino) -> bool {
+        self.inodes.get(&ino).is_some_and(|kept| kept.lease.exclusive)
+    }
+
+    /// Others may look at it: we have no handle to write it any more.
+    pub(crate) fn share(&mut self, ino: Ino) {
+        if let Some(kept) = self.inodes.get_mut(&ino) {
+            kept.lease.exclusive = false;
+        }
+    }
+
+    /// A write of ours up to `end` is kept back, with others, `bytes` in all.
+    pub(crate) fn keeps_back(&mut self, ino: Ino, end: u64, mtime: Timestamp, bytes: u64) {
+        let kept_back = self.kept_back.entry(ino).or_default();
+        *kept_back =
+            KeptBack { end: kept_back.end.max(end), mtime: kept_back.mtime.max(mtime), bytes };
+        self.wrote(ino, end, (mtime, mtime), std::iter::empty());
+    }
+
+    /// All of it was written, but for `bytes` that came meanwhile.
+    pub(crate) fn flushed(&mut self, ino: Ino, bytes: u64) {
+        self.tick.0 += 1;
+        self.flushed.raise(ino, self.tick);
+        match self.kept_back.get_mut(&ino) {
+            Some(kept_back) if bytes > 0 => kept_back.bytes = bytes,
+            _ => drop(self.kept_back.remove(&ino)),
+        }
+        let kept_back = self.kept_back_bytes(ino);
+        if let Some(kept) = self.inodes.get_mut(&ino) {
+            kept.count_allocated(kept_back);
+        }
+    }
+
+    pub(crate) fn was_flushed_since(&self, ino: Ino, asked: Tick) -> bool {
+        self.flushed.of(ino) > asked
+    }
+
+    /// Adds to attributes from elsewhere what is kept back.
+    pub(crate) fn add_kept_back(&self, attributes: &mut Attributes) {
+        let Some(kept_back) = self.kept_back.get(&attributes.ino) else { return };
+        attributes.size = attributes.size.max(kept_back.end);
+        // Whoever sets times has what is kept back written first.
+        attributes.mtime = kept_back.mtime;
+        attributes.ctime = attributes.ctime.max(kept_back.mtime);
+        attributes.allocated = attributes.allocated.saturating_add(kept_back.bytes);
+    }
+
+    fn kept_back_bytes(&self, ino: Ino) -> u64 {
+        self.kept_back.get(&ino).map_or(0, |kept_back| kept_back.bytes)
     }
 
     /// We do not write the file any more; the MRC knows who might.
@@ -296,8 +373,9 @@ impl Table {
     ) {
         self.tick.0 += 1;
         self.changed.raise(ino, self.tick);
+        let kept_back = self.kept_back_bytes(ino);
         let Some(kept) = self.inodes.get_mut(&ino) else { return };
-        let (attributes, allocated) = (&mut kept.attributes, &mut kept.lease.allocated);
+        let allocated = &mut kept.lease.allocated;
         for (column, bytes) in columns {
             let Some(known) = allocated.get_mut(usize::from(column.0)) else {
                 return self.forget(ino);
@@ -305,8 +383,9 @@ impl Table {
             // Answers may have overtaken each other.
             *known = bytes.max(*known);
         }
+        kept.count_allocated(kept_back);
+        let attributes = &mut kept.attributes;
         attributes.size = attributes.size.max(end);
-        attributes.allocated = allocated.iter().fold(0, |sum, bytes| sum.saturating_add(*bytes));
         if mtime > attributes.mtime || attributes.mtime > now {
             attributes.mtime = mtime;
             attributes.ctime = attributes.ctime.max(mtime);

@@ -47,6 +47,15 @@ pub(crate) struct Changing<'a> {
     objects: Vec<Object>,
 }
 
+/// As long as it lives nobody else gets an exclusive lease on the object.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Looking<'a> {
+    leases: &'a Leases,
+    session: SessionId,
+    object: Object,
+}
+
 impl Leases {
     pub(crate) fn listen(&self, session: SessionId) -> Listening<'_> {
         let stream = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
@@ -91,19 +100,58 @@ impl Leases {
             }
         }
         self.recalls.notify_waiters();
+        self.until(deadline, |table| !table.awaits_others(session, &changing.objects)).await?;
+        Ok(changing)
+    }
+
+    /// Returns when no other session knows more of the object than what all can see.
+    pub(crate) async fn look(
+        &self,
+        session: SessionId,
+        object: Object,
+        deadline: Instant,
+    ) -> Result<Looking<'_>> {
+        let looking = Looking { leases: self, session, object };
+        {
+            let mut table = self.table.lock();
+            table.begin_look(session, object);
+            if !table.hides(session, object) {
+                return Ok(looking);
+            }
+        }
+        self.recalls.notify_waiters();
+        self.until(deadline, |table| !table.hides(session, object)).await?;
+        Ok(looking)
+    }
+
+    async fn until(&self, deadline: Instant, is_true: impl Fn(&Table) -> bool) -> Result<()> {
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             // Before the look, so that no end is missed.
             ended.as_mut().enable();
-            if !self.table.lock().awaits_others(session, &changing.objects) {
-                return Ok(changing);
+            if is_true(&self.table.lock()) {
+                return Ok(());
             }
             if timeout_at(deadline, ended).await.is_err() {
                 let text = "another client has not given back yet what it keeps of this";
                 return Err(Error::Unavailable(text.into()));
             }
         }
+    }
+
+    /// See [`Table::make_exclusive`].
+    pub(crate) fn make_exclusive(&self, session: SessionId, object: Object) -> bool {
+        self.table.lock().make_exclusive(session, object)
+    }
+
+    pub(crate) fn share(&self, session: SessionId, object: Object) {
+        self.table.lock().share(session, object);
+        self.ended.notify_waiters();
+    }
+
+    pub(crate) fn hides(&self, session: SessionId, object: Object) -> bool {
+        self.table.lock().hides(session, object)
     }
 
     /// What a volume's clients keep, all of it.
@@ -147,6 +195,12 @@ impl Listening<'_> {
 impl Drop for Listening<'_> {
     fn drop(&mut self) {
         self.leases.table.lock().hang_up(self.session, self.stream);
+    }
+}
+
+impl Drop for Looking<'_> {
+    fn drop(&mut self) {
+        self.leases.table.lock().end_look(self.session, self.object);
     }
 }
 

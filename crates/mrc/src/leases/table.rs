@@ -2,6 +2,7 @@
 //!
 //! * A lease is given to a session that can be told of its end, on an inode that nobody else changes.
 //! * A change first ends the leases of all other sessions on what it touches, and goes on when they have said so.
+//! * The only holder may have it exclusively: then who looks at it asks it back as well.
 //! * Grants are numbered within their session. A recall names the newest number that it ends, so that an answer which
 //!   it overtakes gives nothing any more.
 
@@ -25,6 +26,8 @@ pub(crate) struct Given {
     pub(crate) number: Grant,
     /// The session had none on the object.
     pub(crate) is_first: bool,
+    /// The session has it exclusively, and need not give it back yet.
+    pub(crate) is_exclusive: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +47,10 @@ pub(crate) struct Table {
 #[derive(Debug, Default)]
 struct Entry {
     holders: Vec<(SessionId, Grant)>,
+    /// Of the only holder, since this grant.
+    exclusive: Option<(SessionId, Grant)>,
+    /// Sessions that are about to look at it or to open it, each as often as it does.
+    lookers: Vec<SessionId>,
     /// Sessions whose changes are under way, each as often as it has one.
     changers: Vec<SessionId>,
 }
@@ -59,6 +66,12 @@ struct Holder {
     unsent: Vec<Object>,
     /// The stream on which it is told, if there is one. Each has another number.
     stream: Option<u64>,
+}
+
+impl Entry {
+    fn is_exclusive_of(&self, session: SessionId) -> bool {
+        self.exclusive.is_some_and(|(of, _)| of == session)
+    }
 }
 
 impl Default for Table {
@@ -116,8 +129,57 @@ impl Table {
             None => entry.holders.push((session, grant)),
         }
         holder.held.insert(grant, object);
+        let is_exclusive = entry.is_exclusive_of(session) && !holder.recalled.contains_key(&object);
         self.keep_bound(session);
-        Some(Given { number: grant, is_first })
+        Some(Given { number: grant, is_first, is_exclusive })
+    }
+
+    /// Makes the lease of the only holder an exclusive one, unless somebody else is about to look or to change.
+    pub(crate) fn make_exclusive(&mut self, session: SessionId, object: Object) -> bool {
+        let Some(entry) = self.objects.get_mut(&object) else { return false };
+        let others = |sessions: &[SessionId]| sessions.iter().any(|other| *other != session);
+        let [(holder, grant)] = entry.holders[..] else { return false };
+        let recalled = self.sessions.get(&session).map(|it| it.recalled.contains_key(&object));
+        let free = holder == session && recalled == Some(false);
+        if !free || others(&entry.lookers) || others(&entry.changers) {
+            return false;
+        }
+        entry.exclusive = Some((session, grant));
+        true
+    }
+
+    /// The session has nothing to tell any more that others cannot see; its lease stays.
+    pub(crate) fn share(&mut self, session: SessionId, object: Object) {
+        if let Some(entry) = self.objects.get_mut(&object)
+            && entry.is_exclusive_of(session)
+        {
+            entry.exclusive = None;
+        }
+    }
+
+    /// `session` is about to look at it: an exclusive lease of another ends.
+    pub(crate) fn begin_look(&mut self, session: SessionId, object: Object) {
+        let entry = self.objects.entry(object).or_default();
+        entry.lookers.push(session);
+        if let Some((other, _)) = entry.exclusive.filter(|(other, _)| *other != session)
+            && let Some(holder) = self.sessions.get_mut(&other)
+        {
+            recall(holder, object);
+        }
+    }
+
+    /// Whether another session knows more of it than all can see.
+    pub(crate) fn hides(&self, session: SessionId, object: Object) -> bool {
+        let exclusive = self.objects.get(&object).and_then(|entry| entry.exclusive);
+        exclusive.is_some_and(|(other, _)| other != session)
+    }
+
+    pub(crate) fn end_look(&mut self, session: SessionId, object: Object) {
+        let Some(entry) = self.objects.get_mut(&object) else { return };
+        if let Some(at) = entry.lookers.iter().position(|looker| *looker == session) {
+            entry.lookers.swap_remove(at);
+        }
+        self.prune(object);
     }
 
     /// The oldest goes; nobody waits for that.
@@ -201,6 +263,11 @@ impl Table {
         {
             holder.recalled.remove(&recall.object);
         }
+        if let Some(entry) = self.objects.get_mut(&recall.object)
+            && entry.exclusive.is_some_and(|(of, at)| of == session && at <= recall.up_to)
+        {
+            entry.exclusive = None;
+        }
         self.release(session, recall.object, |held| held <= recall.up_to);
     }
 
@@ -210,6 +277,7 @@ impl Table {
         for object in holder.held.into_values() {
             if let Some(entry) = self.objects.get_mut(&object) {
                 entry.holders.retain(|(of, _)| *of != session);
+                entry.exclusive = entry.exclusive.filter(|(of, _)| *of != session);
                 self.prune(object);
             }
         }
@@ -231,6 +299,7 @@ impl Table {
         let held = entry.holders.iter().position(|(of, held)| *of == session && ends(*held));
         if let Some(at) = held {
             let (_, grant) = entry.holders.swap_remove(at);
+            entry.exclusive = entry.exclusive.filter(|(of, _)| *of != session);
             if let Some(holder) = self.sessions.get_mut(&session) {
                 holder.held.remove(&grant);
             }
@@ -239,7 +308,9 @@ impl Table {
     }
 
     fn prune(&mut self, object: Object) {
-        let unused = |entry: &Entry| entry.holders.is_empty() && entry.changers.is_empty();
+        let unused = |entry: &Entry| {
+            entry.holders.is_empty() && entry.changers.is_empty() && entry.lookers.is_empty()
+        };
         if self.objects.get(&object).is_some_and(unused) {
             self.objects.remove(&object);
         }

@@ -92,13 +92,46 @@ fn the_oldest_lease_goes_for_a_new_one_beyond_the_bound() {
     assert!(!table.awaits_others(B, &[object(8)]));
 }
 
-/// What one client believes: a grant that arrives counts if no recall has ended it.
+#[test]
+fn the_only_holder_may_have_it_exclusively_and_who_looks_asks_it_back() {
+    let mut table = listening(10);
+    table.grant(A, object(7)).unwrap();
+    table.grant(B, object(7)).unwrap();
+    assert!(!table.make_exclusive(A, object(7)), "another holds it");
+    table.forget(B);
+    table.listen(B, 2);
+    table.begin_look(B, object(7));
+    assert!(!table.make_exclusive(A, object(7)), "another is looking");
+    table.end_look(B, object(7));
+    assert!(table.make_exclusive(A, object(7)));
+    assert!(!table.hides(A, object(7)));
+    table.begin_look(A, object(7));
+    assert_eq!(table.take_unsent(A, 1, 10), [], "it sees what it does itself");
+    table.end_look(A, object(7));
+    table.begin_look(B, object(7));
+    assert!(table.hides(B, object(7)));
+    let given = table.grant(A, object(7)).unwrap();
+    assert!(!given.is_exclusive, "it is being asked back");
+    let recalls = table.take_unsent(A, 1, 10);
+    table.recalled(A, recalls[0]);
+    assert!(!table.hides(B, object(7)), "a newer lease is none that hides anything");
+    assert!(!table.make_exclusive(A, object(7)), "the other has not looked yet");
+    table.end_look(B, object(7));
+    assert!(table.make_exclusive(A, object(7)));
+    table.share(A, object(7));
+    assert!(!table.hides(B, object(7)));
+    assert!(table.make_exclusive(A, object(7)));
+    table.forget(A);
+    assert!(!table.hides(B, object(7)));
+}
+
+/// What one client believes: a grant that arrives counts if no recall has ended it, and no newer one is there.
 #[derive(Default)]
 struct Client {
-    kept: HashMap<Object, Grant>,
+    kept: HashMap<Object, (Grant, bool)>,
     ended: HashMap<Object, Grant>,
-    /// On their way, in any order.
-    grants: Vec<(Object, Grant)>,
+    /// On their way, in any order; whether they are exclusive.
+    grants: Vec<(Object, Grant, bool)>,
     recalls: Vec<Recall>,
     answers: Vec<Recall>,
 }
@@ -108,86 +141,161 @@ impl Client {
         self.ended.get(&object).is_none_or(|ended| grant > *ended)
     }
 
+    fn obey(&mut self, recall: Recall) {
+        let ended = self.ended.entry(recall.object).or_default();
+        *ended = (*ended).max(recall.up_to);
+        if self.kept.get(&recall.object).is_some_and(|(kept, _)| *kept <= recall.up_to) {
+            self.kept.remove(&recall.object);
+        }
+        self.answers.push(recall);
+    }
+
     fn relies_on(&self, object: Object) -> bool {
         self.kept.contains_key(&object)
             || self
                 .grants
                 .iter()
-                .any(|(of, grant)| *of == object && self.would_keep(object, *grant))
+                .any(|(of, grant, _)| *of == object && self.would_keep(object, *grant))
+    }
+
+    fn hides(&self, object: Object) -> bool {
+        let newest = self.kept.get(&object).map(|(grant, _)| *grant).unwrap_or_default();
+        self.kept.get(&object).is_some_and(|(_, exclusive)| *exclusive)
+            || self.grants.iter().any(|(of, grant, exclusive)| {
+                *exclusive && *of == object && *grant > newest && self.would_keep(object, *grant)
+            })
+    }
+}
+
+struct World {
+    random: StdRng,
+    table: Table,
+    clients: HashMap<SessionId, Client>,
+    changes: Vec<(SessionId, Vec<Object>)>,
+    looks: Vec<(SessionId, Object)>,
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut table = Table::new(3);
+        let sessions = [A, B, SessionId(3)];
+        sessions.iter().for_each(|session| table.listen(*session, session.0));
+        World {
+            random: StdRng::seed_from_u64(seed),
+            table,
+            clients: sessions.iter().map(|session| (*session, Client::default())).collect(),
+            changes: Vec::new(),
+            looks: Vec::new(),
+        }
+    }
+
+    fn pick<T>(random: &mut StdRng, from: &mut Vec<T>) -> Option<T> {
+        let next = (!from.is_empty()).then(|| random.random_range(0..from.len()))?;
+        Some(from.swap_remove(next))
+    }
+
+    fn step(&mut self) {
+        let session = SessionId(self.random.random_range(1..4));
+        let at = object(self.random.random_range(0..4));
+        match self.random.random_range(0..9) {
+            0..5 => self.exchange(session, at),
+            5 => {
+                let objects = vec![at, object(self.random.random_range(4..6))];
+                self.table.begin(session, &objects);
+                self.changes.push((session, objects));
+            }
+            6 => {
+                if let Some((session, objects)) = Self::pick(&mut self.random, &mut self.changes) {
+                    self.table.end(session, &objects);
+                }
+            }
+            7 => {
+                self.table.begin_look(session, at);
+                self.looks.push((session, at));
+            }
+            _ => {
+                if let Some((session, at)) = Self::pick(&mut self.random, &mut self.looks) {
+                    self.table.end_look(session, at);
+                }
+            }
+        }
+    }
+
+    /// A message of or to one client is sent, or arrives.
+    fn exchange(&mut self, session: SessionId, at: Object) {
+        let (table, random) = (&mut self.table, &mut self.random);
+        let client = self.clients.get_mut(&session).unwrap();
+        match random.random_range(0..6) {
+            0 => {
+                let Some(given) = table.grant(session, at) else { return };
+                match random.random_range(0..4) {
+                    // Some answers fail.
+                    0 if given.is_first => table.withdraw(session, at, given.number),
+                    0 => {}
+                    1 => {
+                        let exclusive = table.make_exclusive(session, at);
+                        client.grants.push((at, given.number, exclusive));
+                    }
+                    _ => client.grants.push((at, given.number, given.is_exclusive)),
+                }
+            }
+            1 => {
+                if let Some((at, grant, exclusive)) = Self::pick(random, &mut client.grants) {
+                    let newest = client.kept.get(&at).is_none_or(|(kept, _)| grant > *kept);
+                    if client.would_keep(at, grant) && newest {
+                        client.kept.insert(at, (grant, exclusive));
+                    }
+                }
+            }
+            2 => client.recalls.extend(table.take_unsent(session, session.0, 2)),
+            3 => {
+                if let Some(recall) = Self::pick(random, &mut client.recalls) {
+                    client.obey(recall);
+                }
+            }
+            4 => {
+                if let Some(answer) = Self::pick(random, &mut client.answers) {
+                    table.recalled(session, answer);
+                }
+            }
+            // The last close; no answer to an open is on its way.
+            _ if !client.grants.iter().any(|(of, ..)| *of == at) => {
+                if let Some((_, exclusive)) = client.kept.get_mut(&at) {
+                    *exclusive = false;
+                }
+                table.share(session, at);
+            }
+            _ => {}
+        }
+    }
+
+    fn assert_sound(&self, when: &str) {
+        for (looker, object) in &self.looks {
+            let mut others = self.clients.iter().filter(|(of, _)| *of != looker);
+            let hides = others.find(|(_, client)| client.hides(*object)).map(|(of, _)| of);
+            if !self.table.hides(*looker, *object) {
+                assert_eq!(hides, None, "{when}, {looker} looks");
+            }
+        }
+        for (changer, objects) in &self.changes {
+            if self.table.awaits_others(*changer, objects) {
+                continue;
+            }
+            for (session, client) in self.clients.iter().filter(|(of, _)| *of != changer) {
+                let relied = objects.iter().find(|object| client.relies_on(**object));
+                assert_eq!(relied, None, "{when}, {session} beside {changer}");
+            }
+        }
     }
 }
 
 #[test]
-fn nobody_relies_on_what_another_changes_in_any_order_of_messages() {
+fn nobody_relies_on_what_another_changes_or_hides_it_in_any_order_of_messages() {
     for seed in 0..300 {
-        let mut random = StdRng::seed_from_u64(seed);
-        let mut table = Table::new(3);
-        let sessions = [A, B, SessionId(3)];
-        sessions.iter().for_each(|session| table.listen(*session, session.0));
-        let mut clients: HashMap<_, _> =
-            sessions.iter().map(|session| (*session, Client::default())).collect();
-        let mut changes: Vec<(SessionId, Vec<Object>)> = Vec::new();
+        let mut world = World::new(seed);
         for step in 0..400 {
-            let session = sessions[random.random_range(0..sessions.len())];
-            let client = clients.get_mut(&session).unwrap();
-            let at = object(random.random_range(0..4));
-            match random.random_range(0..8) {
-                0 | 1 => {
-                    if let Some(given) = table.grant(session, at) {
-                        // Some answers fail.
-                        match random.random_range(0..4) {
-                            0 if given.is_first => table.withdraw(session, at, given.number),
-                            0 => {}
-                            _ => client.grants.push((at, given.number)),
-                        }
-                    }
-                }
-                2 if !client.grants.is_empty() => {
-                    let next = random.random_range(0..client.grants.len());
-                    let (at, grant) = client.grants.swap_remove(next);
-                    if client.would_keep(at, grant) {
-                        client.kept.insert(at, grant);
-                    }
-                }
-                3 => client.recalls.extend(table.take_unsent(session, session.0, 2)),
-                4 if !client.recalls.is_empty() => {
-                    let next = random.random_range(0..client.recalls.len());
-                    let recall = client.recalls.swap_remove(next);
-                    let ended = client.ended.entry(recall.object).or_default();
-                    *ended = (*ended).max(recall.up_to);
-                    if client.kept.get(&recall.object).is_some_and(|kept| *kept <= recall.up_to) {
-                        client.kept.remove(&recall.object);
-                    }
-                    client.answers.push(recall);
-                }
-                5 if !client.answers.is_empty() => {
-                    let next = random.random_range(0..client.answers.len());
-                    table.recalled(session, client.answers.swap_remove(next));
-                }
-                6 => {
-                    let objects = vec![at, object(random.random_range(4..6))];
-                    table.begin(session, &objects);
-                    changes.push((session, objects));
-                }
-                7 if !changes.is_empty() => {
-                    let (session, objects) =
-                        changes.swap_remove(random.random_range(0..changes.len()));
-                    table.end(session, &objects);
-                }
-                _ => {}
-            }
-            for (changer, objects) in &changes {
-                if table.awaits_others(*changer, objects) {
-                    continue;
-                }
-                for (session, client) in clients.iter().filter(|(of, _)| *of != changer) {
-                    let relied = objects.iter().find(|object| client.relies_on(**object));
-                    assert_eq!(
-                        relied, None,
-                        "seed {seed}, step {step}, {session} beside {changer}"
-                    );
-                }
-            }
+            world.step();
+            world.assert_sound(&format!("seed {seed}, step {step}"));
         }
     }
 }

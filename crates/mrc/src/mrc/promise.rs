@@ -8,7 +8,7 @@ use xtfs_proto::v1;
 
 use super::Mrc;
 use crate::encode;
-use crate::leases::{Changing, Given, Leases, Object};
+use crate::leases::{Changing, Given, Leases, Looking, Object};
 use crate::service::Call;
 use crate::state::command::WriteReport;
 use crate::state::{Inode, VolumePolicy};
@@ -38,6 +38,7 @@ impl Promise<'_> {
             quiet_until_ns: policy.atime.quiet_until(seen).0,
             has_acl: seen.guarded().extended.is_some(),
             allocated: if seen.writing { seen.allocated.clone() } else { Vec::new() },
+            exclusive: grant.is_exclusive && seen.writing,
             ..v1::Lease::default()
         })
     }
@@ -77,6 +78,62 @@ impl Mrc {
             false => self.leases.grant(session, object),
         };
         Promise { leases: &self.leases, session, object, grant }
+    }
+
+    /// To be called before the inode is looked at, or opened: returns when no other client knows more of it than the MRC
+    /// and the OSDs do.
+    pub(crate) async fn look_for(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        ino: Ino,
+    ) -> Result<Looking<'_>> {
+        let session = call.header.session;
+        if self.may_hide(session, volume, ino) {
+            self.await_return(call).await?;
+        }
+        let deadline = Instant::from_std(call.deadline);
+        tokio::select! {
+            looking = self.leases.look(session, (volume, ino), deadline) => looking,
+            () = self.stop.cancelled() => Err(stops()),
+        }
+    }
+
+    /// Whether a look at the inode would have to wait for another client.
+    pub(crate) fn hides(&self, call: &Call, volume: VolumeId, ino: Ino) -> bool {
+        let session = call.header.session;
+        self.leases.hides(session, (volume, ino)) || self.may_hide(session, volume, ino)
+    }
+
+    /// Who writes it since before the start of this server may have been the only one to look.
+    fn may_hide(&self, session: SessionId, volume: VolumeId, ino: Ino) -> bool {
+        self.clocks.awaits_others(session)
+            && self.inode(volume, ino).is_ok_and(|inode| inode.is_written_by_others(session))
+    }
+
+    /// The session has closed the file: if it does not write it any more it hides nothing.
+    pub(crate) fn share_closed(&self, call: &Call, volume: VolumeId, ino: Ino) {
+        let session = call.header.session;
+        let writes = self.view(|view| view.any_volume(volume)?.opened(session, ino, true));
+        if writes.is_err() {
+            self.leases.share(session, (volume, ino));
+        }
+    }
+
+    /// The lease of a session that has opened the file to write it: an exclusive one if nobody else has it open.
+    pub(crate) fn for_writer(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        ino: Ino,
+        lease: v1::Lease,
+    ) -> Result<v1::Lease> {
+        let session = call.header.session;
+        if self.view(|view| view.any_volume(volume)?.is_open_elsewhere(ino, session))? {
+            return Ok(lease);
+        }
+        let exclusive = self.leases.make_exclusive(session, (volume, ino));
+        Ok(v1::Lease { exclusive, ..lease })
     }
 
     /// An inode as stored, and how it may be kept.

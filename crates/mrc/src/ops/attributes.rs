@@ -35,6 +35,7 @@ pub(crate) async fn lookup(
         }
         return Ok(v1::InodeReply { log: Some(log), known, ..Default::default() });
     };
+    let _looking = mrc.look_for(&call, volume, ino).await?;
     let promise = mrc.promise(&call, volume, ino);
     let (inode, policy) = mrc.look(volume, ino)?;
     let seen = mrc.seen(&call, volume, &inode).await?;
@@ -57,6 +58,7 @@ pub(crate) async fn get_attr(
     let volume = VolumeId(request.volume);
     let report = request.report.map(encode::write_report).transpose()?;
     let ino = Ino(request.ino);
+    let _looking = mrc.look_for(&call, volume, ino).await?;
     let promise = mrc.promise(&call, volume, ino);
     let (inode, policy) = mrc.look(volume, ino)?;
     let seen = mrc.seen_by_writer(&call, volume, &inode, report.as_ref()).await?;

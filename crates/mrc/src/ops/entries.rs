@@ -209,6 +209,14 @@ async fn describe(
     entries: &mut [v1::DirectoryEntry],
     at_hand: bool,
 ) -> Result<()> {
+    let hidden =
+        entries.iter().map(|entry| Ino(entry.ino)).filter(|ino| mrc.hides(call, volume, *ino));
+    let hidden: BTreeSet<_> = hidden.collect();
+    if !at_hand {
+        for ino in &hidden {
+            let _looking = mrc.look_for(call, volume, *ino).await?;
+        }
+    }
     let promises: Vec<_> =
         entries.iter().map(|entry| mrc.promise(call, volume, Ino(entry.ino))).collect();
     let (inodes, policy) = mrc.view(|view| {

@@ -39,6 +39,10 @@ pub(crate) async fn create(
         Some(_) => Vec::new(),
     };
     let _changing = mrc.exclude(&call, volume, touched).await?;
+    let _looking = match child {
+        Some(child) => Some(mrc.look_for(&call, volume, child).await?),
+        None => None,
+    };
     let mut offer = Offer::default();
     if open.write && look().is_none_or(|inode| inode.layout.is_none()) {
         offer = Offer::make(&mrc, &call, volume, parent).await;
@@ -76,6 +80,7 @@ pub(crate) async fn open(
     };
     let touched = (open.write || open.truncate).then_some(ino);
     let _changing = mrc.exclude(&call, volume, touched).await?;
+    let _looking = mrc.look_for(&call, volume, ino).await?;
     let before = mrc.inode(volume, ino)?;
     let mut offer = Offer::default();
     if open.write && before.layout.is_none() && before.kind == FileKind::File {
@@ -117,16 +122,23 @@ pub(crate) async fn close(
     call: Call,
     request: v1::CloseRequest,
 ) -> Result<v1::DoneReply> {
-    let report = request.report.map(encode::write_report).transpose()?;
-    let (volume, ino) = (VolumeId(request.volume), Ino(request.ino));
-    let action = Action::Close(Close { ino, write: request.write, report });
-    let done = mrc.change_done(&call, volume, action).await;
-    if request.write {
-        mrc.appenders.tell(volume, ino);
-        mrc.wake.settlement.notify_one();
+    let volume = VolumeId(request.volume);
+    let close = |closed: v1::Closed| {
+        let report = closed.report.map(encode::write_report).transpose()?;
+        Ok(Close { ino: Ino(closed.ino), write: closed.write, report })
+    };
+    let closed = request.closed.into_iter().map(close).collect::<Result<Vec<_>>>()?;
+    let inos: Vec<_> = closed.iter().map(|close| (close.ino, close.write)).collect();
+    let done = mrc.change_done(&call, volume, Action::Close(closed)).await;
+    for (ino, write) in inos {
+        if write {
+            mrc.share_closed(&call, volume, ino);
+            mrc.appenders.tell(volume, ino);
+        }
+        mrc.locks_changed(volume, ino);
     }
+    mrc.wake.settlement.notify_one();
     mrc.wake.deletion.notify_one();
-    mrc.locks_changed(volume, ino);
     done
 }
 
@@ -232,6 +244,9 @@ async fn finish_open(
     reply.log = Some(log);
     reply.attributes = Some(encode::attributes(&seen.attributes()));
     reply.lease = promise.keep(&seen, &policy);
+    if alone && let Some(lease) = reply.lease.take() {
+        reply.lease = Some(mrc.for_writer(call, volume, inode.ino, lease)?);
+    }
     reply.created = created;
     Ok(reply)
 }

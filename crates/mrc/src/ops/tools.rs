@@ -22,6 +22,7 @@ pub(crate) async fn where_is(
 ) -> Result<v1::WhereReply> {
     let log = mrc.barrier(&call).await?;
     let volume = VolumeId(request.volume);
+    let _looking = mrc.look_for(&call, volume, Ino(request.ino)).await?;
     let inode = mrc.inode(volume, Ino(request.ino))?;
     let default_layout = match inode.is_directory() {
         true => Some(mrc.default_layout(volume, inode.ino)?.into()),

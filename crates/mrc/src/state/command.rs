@@ -64,7 +64,7 @@ pub enum Action {
     // Open files.
     Create(Create),
     Open(Open),
-    Close(Close),
+    Close(Vec<Close>),
     Report(Report),
     Read(Touch),
     // Workers.

@@ -284,6 +284,11 @@ impl VolumeView<'_> {
         Ok(gains && self.rows.is_written(ino)?)
     }
 
+    /// Whether another session holds the inode open.
+    pub fn is_open_elsewhere(&self, ino: Ino, session: SessionId) -> Result<bool> {
+        Ok(self.rows.holders(ino)?.iter().any(|(of, _)| *of != session))
+    }
+
     pub fn is_held(&self, ino: Ino) -> Result<bool> {
         self.rows.is_held(ino)
     }

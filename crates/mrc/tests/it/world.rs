@@ -303,7 +303,8 @@ impl Client {
 
     pub(crate) async fn close(&self, ino: u64, report: Option<v1::WriteReport>) -> Result<()> {
         let (header, volume) = (self.numbered(), self.volume);
-        let request = v1::CloseRequest { header, volume, ino, write: true, report };
+        let closed = vec![v1::Closed { ino, write: true, report }];
+        let request = v1::CloseRequest { header, volume, closed };
         call(WAIT_MAX, self.mrc.clone().close(request)).await.map(drop)
     }
 

@@ -29,3 +29,4 @@ mod small_disk;
 mod statfs;
 mod times;
 mod tools;
+mod write_behind;

@@ -6,7 +6,22 @@ use crate::state::change::Change;
 use crate::state::command::{Answer, Close, Report, WriteReport};
 use crate::state::inode::{Inode, Pending};
 
-pub(super) fn close(change: &mut Change<'_, '_>, close: &Close) -> Result<Answer> {
+/// One that is not open takes nothing from the others.
+pub(super) fn close(change: &mut Change<'_, '_>, closed: &[Close]) -> Result<Answer> {
+    let mut refused = None;
+    for close in closed {
+        match close_one(change, close) {
+            Err(err) if err.is_decided() => refused = Some(err),
+            done => done?,
+        }
+    }
+    match refused.filter(|_| closed.len() == 1) {
+        Some(err) => Err(err),
+        None => Ok(Answer::Done),
+    }
+}
+
+fn close_one(change: &mut Change<'_, '_>, close: &Close) -> Result<()> {
     let session = change.own_session()?;
     let mut opens = change.rows().opens(close.ino, session)?;
     let count = if close.write { &mut opens.write } else { &mut opens.read };
@@ -25,7 +40,7 @@ pub(super) fn close(change: &mut Change<'_, '_>, close: &Close) -> Result<Answer
         change.put_inode(&inode)?;
     }
     change.reap(&inode)?;
-    Ok(Answer::Done)
+    Ok(())
 }
 
 pub(super) fn report(change: &mut Change<'_, '_>, report: &Report) -> Result<Answer> {

@@ -52,7 +52,7 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::SetDefaultLayout(set) => default_layout::set(change, set),
         Action::Create(create) => open::create(change, create),
         Action::Open(open) => open::open(change, open),
-        Action::Close(close) => close::close(change, &close),
+        Action::Close(closed) => close::close(change, &closed),
         Action::Report(report) => close::report(change, &report),
         Action::BeginAppend(append) => append::begin(change, append),
         Action::EndAppend(append) => append::end(change, &append),

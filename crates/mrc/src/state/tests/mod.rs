@@ -278,7 +278,7 @@ impl World {
     }
 
     fn close(&mut self, ino: Ino, write: bool, report: Option<WriteReport>) -> Result<()> {
-        self.run(Action::Close(Close { ino, write, report })).map(drop)
+        self.run(Action::Close(vec![Close { ino, write, report }])).map(drop)
     }
 
     fn set(&mut self, set: SetAttr) -> Result<Inode> {
