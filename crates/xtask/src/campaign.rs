@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::disturbance::Disturbance;
 use xtfs_testkit::campaign::{
     beside_model, coherence, counters, dbench, entries, kills, linear, power_cuts, stress, suites,
 };
+use xtfs_testkit::linear::Mix;
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -28,7 +29,7 @@ pub(crate) struct Campaign {
     /// How long each stressor, dbench, or each crowd, runs
     #[arg(long)]
     seconds: Option<u32>,
-    /// Stressors of stress-ng; all of its file system class if none is named
+    /// Stressors of stress-ng; all of its file system class if none is named. For linear: names, to leave all files empty
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// kill -9 and restart an OSD and the MRC: in the middle of stress (of each stressor), dbench, fsx and pjdfstest;
@@ -36,6 +37,9 @@ pub(crate) struct Campaign {
     /// crowd; an OSD, the MRC or a client after about so many calls of each history of linear
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
     kill: Option<u64>,
+    /// Of each mount of linear
+    #[arg(long, default_value_t = 3)]
+    threads: u32,
     /// Of the mounts of linear
     #[arg(long = "mount-option", value_name = "OPTION")]
     mount_options: Vec<String>,
@@ -137,10 +141,17 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
 }
 
 fn histories(campaign: &Campaign) -> Result<()> {
+    let mix = match campaign.only.as_slice() {
+        [] => Mix::All,
+        [name] => Mix::named(name).context("--only names, or nothing")?,
+        _ => bail!("--only names, or nothing"),
+    };
     let plan = linear::Plan {
         histories: campaign.count.unwrap_or(2000),
         seed: campaign.seed,
         calls: 500,
+        threads: campaign.threads,
+        mix,
         kill: campaign.kill,
         options: campaign.mount_options.clone(),
     };

@@ -1,4 +1,5 @@
-//! `xtfs-linear record FOLDER OUTPUT MOUNT FIRST_THREAD THREADS CALLS_EACH SEED`: what threads of one mount do, see `linear`.
+//! `xtfs-linear record FOLDER OUTPUT MOUNT FIRST_THREAD THREADS CALLS_EACH SEED MIX`: what threads of one mount do, see
+//! `linear`.
 //! `xtfs-linear check HISTORY`: judges what was recorded.
 //!
 //! Prints an empty line for each call.
@@ -9,7 +10,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use xtfs_testkit::linear::{History, Kernel, Plan, record, verdict};
+use xtfs_testkit::linear::{History, Kernel, Mix, Plan, record, verdict};
 
 /// For one search.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -18,13 +19,14 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args().skip(1).collect();
     let words: Vec<_> = args.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["record", folder, output, mount, first_thread, threads, calls_each, seed] => {
+        ["record", folder, output, mount, first_thread, threads, calls_each, seed, mix] => {
             let plan = Plan {
                 mount: number(mount),
                 first_thread: number(first_thread),
                 threads: number(threads),
                 calls_each: number(calls_each),
                 seed: number(seed),
+                mix: Mix::named(mix).expect("all or names"),
             };
             let history = record(&Kernel::new(folder.into()), &plan, done);
             let output = File::create(output).expect("make a file");
@@ -40,7 +42,7 @@ fn main() -> ExitCode {
         },
         _ => {
             eprintln!(
-                "usage: xtfs-linear record FOLDER OUTPUT MOUNT FIRST_THREAD THREADS CALLS_EACH SEED"
+                "usage: xtfs-linear record FOLDER OUTPUT MOUNT FIRST_THREAD THREADS CALLS_EACH SEED all|names"
             );
             eprintln!("       xtfs-linear check HISTORY");
             ExitCode::from(64)

@@ -14,11 +14,10 @@ use rand::{RngExt, SeedableRng};
 use tempfile::TempDir;
 
 use super::counted::Counted;
-use crate::linear::{History, Rejection, make_folders, now, verdict};
+use crate::linear::{History, Mix, Rejection, make_folders, now, verdict};
 use crate::{Cluster, Mount, eventually_within, program};
 
 const MOUNTS: usize = 3;
-const THREADS: u32 = 3;
 
 /// For one search. What takes longer counts as rejected.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -31,6 +30,9 @@ pub struct Plan {
     pub histories: u32,
     pub seed: u64,
     pub calls: usize,
+    /// Of each mount.
+    pub threads: u32,
+    pub mix: Mix,
     /// About so many calls between two kills, of the MRC, an OSD or a client.
     pub kill: Option<u64>,
     /// Of `mount.xtfs`.
@@ -63,7 +65,7 @@ pub fn run(plan: &Plan) -> Figures {
     let mut world = World::new(plan);
     let mut figures = Figures::default();
     for seed in plan.seed..plan.seed + u64::from(plan.histories) {
-        let history = world.history(plan, seed, &mut figures.kills);
+        let history = world.history(&Plan { seed, ..plan.clone() }, &mut figures.kills);
         figures.calls += history.len();
         match verdict(&history, LIMIT) {
             Ok(()) => figures.accepted += 1,
@@ -105,13 +107,14 @@ impl World {
         World { cluster, mounts, recorded }
     }
 
-    fn history(&mut self, plan: &Plan, seed: u64, kills: &mut [u32; 3]) -> History {
+    fn history(&mut self, plan: &Plan, kills: &mut [u32; 3]) -> History {
+        let seed = plan.seed;
         let mut random = StdRng::seed_from_u64(seed);
         let folder = format!("history{seed}");
         make_folders(&self.mounts[0].join(&folder)).expect("make folders");
-        let each = plan.calls.div_ceil(MOUNTS * THREADS as usize);
+        let each = plan.calls.div_ceil(MOUNTS * plan.threads as usize);
         let mut recorders: Vec<_> =
-            (0..MOUNTS).map(|at| self.start(&folder, (at, at), each, seed)).collect();
+            (0..MOUNTS).map(|at| self.start(plan, &folder, (at, at), each)).collect();
         let mut ended = Vec::new();
         let mut client_lives = true;
         let mut target = 0;
@@ -140,8 +143,8 @@ impl World {
                     recorders[at].killed = Some(now());
                     self.mounts.remove(at).kill9();
                     self.mounts.insert(at, mount(&self.cluster, plan));
-                    let left = each.saturating_sub(recorders[at].calls() / THREADS as usize);
-                    let next = self.start(&folder, (at, MOUNTS), left, seed);
+                    let left = each.saturating_sub(recorders[at].calls() / plan.threads as usize);
+                    let next = self.start(plan, &folder, (at, MOUNTS), left);
                     ended.push(std::mem::replace(&mut recorders[at], next));
                 }
                 _ => {}
@@ -155,17 +158,18 @@ impl World {
     /// As so manieth process of the history.
     fn start(
         &self,
+        plan: &Plan,
         folder: &str,
         (at, process): (usize, usize),
         calls: usize,
-        seed: u64,
     ) -> Recorder {
         let output = self.recorded.path().join(process.to_string());
         let mut command = Command::new(program("xtfs-linear"));
         command.arg("record").arg(self.mounts[at].join(folder)).arg(&output);
-        let first_thread = THREADS as usize * process + 1;
-        command.args([at, first_thread, THREADS as usize, calls].map(|number| number.to_string()));
-        command.arg(seed.to_string());
+        let first_thread = plan.threads as usize * process + 1;
+        let numbers = [at, first_thread, plan.threads as usize, calls];
+        command.args(numbers.map(|number| number.to_string()));
+        command.args([plan.seed.to_string().as_str(), plan.mix.name()]);
         let done = Arc::default();
         Recorder { running: Counted::start(command, &done), done, output, killed: None }
     }

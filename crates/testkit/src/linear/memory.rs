@@ -307,14 +307,15 @@ impl System for Memory {
 mod tests {
     use std::time::Duration;
 
-    use super::super::record::{Plan, record};
+    use super::super::record::{Mix, Plan, record};
     use super::super::verdict::verdict;
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(60);
 
     fn judged(fault: Option<Fault>, seed: u64) -> Result<(), super::super::Rejection> {
-        let plan = Plan { mount: 0, first_thread: 1, threads: 9, calls_each: 56, seed };
+        let plan =
+            Plan { mount: 0, first_thread: 1, threads: 9, calls_each: 56, seed, mix: Mix::All };
         let history = record(&Memory::new(fault), &plan, || ());
         assert!(history.len() >= 500, "{}", history.len());
         verdict(&history, LIMIT)

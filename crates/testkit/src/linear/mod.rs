@@ -21,6 +21,6 @@ mod verdict;
 pub use history::{Call, History};
 pub use kernel::{Kernel, make_folders};
 pub(crate) use record::now;
-pub use record::{Plan, record};
+pub use record::{Mix, Plan, record};
 pub use report::Rejection;
 pub use verdict::verdict;

@@ -25,6 +25,29 @@ pub struct Plan {
     pub threads: u32,
     pub calls_each: usize,
     pub seed: u64,
+    pub mix: Mix,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    All,
+    /// Files stay empty.
+    Names,
+}
+
+impl Mix {
+    pub const ALL: [Mix; 2] = [Mix::All, Mix::Names];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Mix::All => "all",
+            Mix::Names => "names",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Mix::ALL.into_iter().find(|mix| mix.name() == name)
+    }
 }
 
 /// Whoever can be called.
@@ -49,6 +72,7 @@ pub fn record<S: System>(system: &S, plan: &Plan, done: impl Fn() + Sync) -> His
             let worker = Worker {
                 system,
                 mount: plan.mount,
+                mix: plan.mix,
                 thread,
                 random: StdRng::seed_from_u64(plan.seed ^ u64::from(thread) << 32),
                 calls: Vec::new(),
@@ -72,6 +96,7 @@ struct Held<F> {
 struct Worker<'a, S: System> {
     system: &'a S,
     mount: usize,
+    mix: Mix,
     thread: u32,
     random: StdRng,
     calls: Vec<Call>,
@@ -95,16 +120,20 @@ impl<S: System> Worker<'_, S> {
     fn step(&mut self) -> Result<(), CutOff> {
         let slot = self.random.random_range(0..HELD);
         let place = self.place();
-        match self.random.random_range(0..100) {
+        let first = match self.mix {
+            Mix::All => 0,
+            Mix::Names => 52,
+        };
+        match self.random.random_range(first..100) {
             0..12 => self.with_opened(place, How::Read, false, Self::read),
             12..16 => self.with_opened(place, How::Write, true, Self::write),
             16..29 => self.with_held(slot, Self::read),
             29..47 => self.with_held(slot, Self::write),
-            47..54 => self.with_held(slot, |worker, held| worker.status(held).map(drop)),
-            54..59 => self.with_held(slot, |worker, held| {
+            47..52 => self.with_held(slot, |worker, held| {
                 let size = worker.random.random_range(0..AT_MAX);
                 worker.cut(held, size)
             }),
+            52..59 => self.with_held(slot, |worker, held| worker.status(held).map(drop)),
             59..62 => self.with_held(slot, |worker, held| {
                 worker.make(Op::Link { ino: held.ino, to: place }, Some(&held.file)).map(drop)
             }),

@@ -40,7 +40,7 @@ pub(super) fn shortest<M: Model>(part: &Part<M::Op>, calls: &[Call]) -> Rejectio
     while index < kept.len() {
         let mut without = kept.clone();
         let (_, event) = without.remove(index);
-        if M::only_looks(&event.op) && has_no_order::<M>(&without) {
+        if event.ops.iter().all(M::only_looks) && has_no_order::<M>(&without) {
             kept = without;
         } else {
             index += 1;
@@ -114,8 +114,8 @@ mod tests {
         };
         let calls: Vec<_> = ops.iter().enumerate().map(|(at, (op, _))| call(at, op)).collect();
         let event = |at: usize| {
-            let (start, end, op) = (calls[at].start, Some(calls[at].end), ops[at].1.clone());
-            (at, Event { start, end, op })
+            let (start, end) = (calls[at].start, Some(calls[at].end));
+            (at, Event { start, end, ops: vec![ops[at].1.clone()] })
         };
         let part = Part { name: "file 1".into(), events: (0..ops.len()).map(event).collect() };
         let rejection = shortest::<File>(&part, &calls);

@@ -22,7 +22,8 @@ pub(super) trait Model {
 pub(super) struct Event<O> {
     pub(super) start: u64,
     pub(super) end: Option<u64>,
-    pub(super) op: O,
+    /// It was one of these.
+    pub(super) ops: Vec<O>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,12 +51,13 @@ pub(super) fn search<M: Model>(events: &[Event<M::Op>], limit: Duration) -> Answ
         if node.is_end {
             return Answer::Order;
         }
-        let Some(next) = node.next.pop() else {
+        let Some((next, choice)) = node.next.pop() else {
             path.pop();
             continue;
         };
-        let Some(state) = M::step(&node.state, &events[next].op) else { continue };
-        if M::only_looks(&events[next].op) && state == node.state {
+        let op = &events[next].ops[choice];
+        let Some(state) = M::step(&node.state, op) else { continue };
+        if events[next].ops.len() == 1 && M::only_looks(op) && state == node.state {
             // Here is as good as anywhere: no other choice needs to be tried.
             node.next.clear();
         }
@@ -80,8 +82,8 @@ struct Node<M: Model> {
     done: Done,
     state: M::State,
     is_end: bool,
-    /// Which may come next and were not tried, the best last.
-    next: Vec<usize>,
+    /// Which may come next and were not tried, with which of their operations; the best last.
+    next: Vec<(usize, usize)>,
 }
 
 impl<M: Model> Node<M> {
@@ -94,15 +96,15 @@ impl<M: Model> Node<M> {
                 break;
             }
             if !done.contains(index) {
-                next.push(index);
+                next.extend((0..event.ops.len()).map(|choice| (index, choice)));
                 first_end = first_end.min(event.end.unwrap_or(u64::MAX));
             }
         }
-        next.retain(|index| events[*index].start <= first_end);
+        next.retain(|(index, _)| events[*index].start <= first_end);
         // Looks first, as they leave no choice; then in the order of the ends.
-        next.sort_by_key(|index| {
+        next.sort_by_key(|(index, choice)| {
             let event = events[*index];
-            (M::only_looks(&event.op), std::cmp::Reverse(event.end.unwrap_or(u64::MAX)))
+            (M::only_looks(&event.ops[*choice]), std::cmp::Reverse(event.end.unwrap_or(u64::MAX)))
         });
         Node { done, state, is_end: first_end == u64::MAX, next }
     }
@@ -182,8 +184,9 @@ mod tests {
             let comes_late =
                 rest.iter().any(|o| events[*o].end.is_some_and(|end| end < events[*next].start));
             !comes_late
-                && Cell::step(&state, &events[*next].op)
-                    .is_some_and(|state| exists(events, &rest, state))
+                && events[*next].ops.iter().any(|op| {
+                    Cell::step(&state, op).is_some_and(|state| exists(events, &rest, state))
+                })
         })
     }
 
@@ -193,12 +196,13 @@ mod tests {
             let start = random.random_range(0..12);
             let end = random.random_bool(0.85).then(|| start + random.random_range(0..8));
             let [one, other] = [(); 2].map(|()| random.random_range(0..3));
-            let op = match random.random_range(0..3) {
+            let op = |random: &mut StdRng| match random.random_range(0..3) {
                 0 => CellOp::Write(one),
                 1 => CellOp::Read(one),
                 _ => CellOp::Swap { from: one, to: other },
             };
-            Event { start, end, op }
+            let choices = random.random_range(1..=4) / 4 + 1;
+            Event { start, end, ops: (0..choices).map(|_| op(random)).collect() }
         };
         (0..count).map(|_| event(random)).collect()
     }
@@ -232,9 +236,9 @@ mod tests {
                 *reads
             }
         }
-        let add = |bit: u32| Event { start: 0, end: None, op: (2 << bit, false) };
+        let add = |bit: u32| Event { start: 0, end: None, ops: vec![(2 << bit, false)] };
         let mut events: Vec<_> = (0..40).map(add).collect();
-        events.push(Event { start: 0, end: Some(1), op: (1, true) });
+        events.push(Event { start: 0, end: Some(1), ops: vec![(1, true)] });
         assert_eq!(search::<Sum>(&events, Duration::from_millis(50)), Answer::Undecided);
     }
 

@@ -29,15 +29,18 @@ pub(super) fn split(calls: &[Call]) -> Parts {
     for (index, call) in calls.iter().enumerate() {
         let (start, end) = event(call);
         if let Some((ino, op)) = of_file(call) {
-            files.entry(ino).or_default().push((index, Event { start, end, op }));
+            files.entry(ino).or_default().push((index, Event { start, end, ops: vec![op] }));
         }
-        names.extend(of_names(index, call).map(|op| (index, Event { start, end, op })));
+        names.extend(of_names(index, call).map(|op| {
+            let or = or_nothing(&op, call, calls);
+            (index, Event { start, end, ops: [Some(op), or].into_iter().flatten().collect() })
+        }));
     }
     for (index, call) in calls.iter().enumerate() {
         let (start, end) = event(call);
         if let (Op::Open { how: How::Truncate, .. }, None) = (&call.op, end) {
             // Nobody knows which file it was.
-            let cut = || (index, Event { start, end, op: FileOp::Cut { size: 0 } });
+            let cut = || (index, Event { start, end, ops: vec![FileOp::Cut { size: 0 }] });
             files.values_mut().for_each(|events| events.push(cut()));
         }
     }
@@ -131,6 +134,21 @@ fn of_names(index: usize, call: &Call) -> impl Iterator<Item = NameOp> {
     ops.into_iter().flatten()
 }
 
+/// Linux looks both names of a rename up, one after the other, and does nothing if both lead to one file, as if they were
+/// two links. If another mount moves the file from the one to the other between these looks, neither is done any more, and
+/// both calls have ended well.
+fn or_nothing(op: &NameOp, call: &Call, calls: &[Call]) -> Option<NameOp> {
+    let NameOp::Rename { to: at, .. } = op else { return None };
+    let goes_there = |other: &Call| match &other.op {
+        Op::Rename { to, .. } | Op::Link { to, .. } => to == at,
+        _ => false,
+    };
+    let meanwhile =
+        |other: &Call| other.start <= call.end && other.ended().is_none_or(|end| call.start <= end);
+    let mut others = calls.iter().filter(|other| other.mount != call.mount);
+    others.any(|other| goes_there(other) && meanwhile(other)).then_some(NameOp::IsThere { at: *at })
+}
+
 /// Directories and files of an operation on names.
 fn touched(op: &NameOp) -> (Vec<u8>, Vec<Ino>) {
     match op {
@@ -158,7 +176,7 @@ struct Group {
 fn joined(events: Vec<(usize, Event<NameOp>)>) -> Vec<Part<NameOp>> {
     let mut groups: Vec<Group> = Vec::new();
     for event in events {
-        let (dirs, inos) = touched(&event.1.op);
+        let (dirs, inos) = touched(&event.1.ops[0]);
         let mut group = Group::default();
         group.dirs.extend(dirs);
         group.inos.extend(inos);
@@ -211,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rename_does_nothing_only_while_another_mount_has_the_same_target() {
+        let rename = |mount, start, to| {
+            let op = Op::Rename { from: Place { dir: 0, name: 0 }, to: Place { dir: 0, name: to } };
+            Call { mount, start, end: start + 5, ..call(op, Outcome::Done) }
+        };
+        let choices = |other: Call| {
+            let parts = split(&[rename(0, 10, 1), other]);
+            parts.directories[0].events[0].1.ops.len()
+        };
+        assert_eq!(choices(rename(1, 12, 1)), 2);
+        assert_eq!(choices(rename(0, 12, 1)), 1);
+        assert_eq!(choices(rename(1, 16, 1)), 1);
+        assert_eq!(choices(rename(1, 4, 1)), 1);
+        assert_eq!(choices(rename(1, 12, 2)), 1);
+    }
+
+    #[test]
     fn a_truncating_open_that_was_cut_off_may_have_met_any_file() {
         let open_of = |ino| open(0, How::Truncate, Outcome::Opened(ino));
         let cut_off = open(0, How::Truncate, Outcome::CutOff);
@@ -230,8 +265,8 @@ mod tests {
             let parts = split(calls);
             let of_files = parts.files.iter().flat_map(|part| &part.events);
             let of_names = parts.directories.iter().flat_map(|part| &part.events);
-            of_files.filter(|(_, event)| event.op == FileOp::Odd).count()
-                + of_names.filter(|(_, event)| event.op == NameOp::Odd).count()
+            of_files.filter(|(_, event)| event.ops[0] == FileOp::Odd).count()
+                + of_names.filter(|(_, event)| event.ops[0] == NameOp::Odd).count()
         };
         let at = Place { dir: 0, name: 0 };
         assert_eq!(odd(&[open(0, How::Create, Outcome::Failed(libc::EIO))]), 1);
