@@ -34,7 +34,7 @@ pub(crate) struct Campaign {
     only: Vec<String>,
     /// kill -9 and restart an OSD and the MRC: in the middle of stress (of each stressor), dbench, fsx and pjdfstest;
     /// after about so many requests, again and again, under kernel, exerciser, turns, locks, counters, coherence and
-    /// crowd; an OSD, the MRC or a client after about so many calls of each history of linear
+    /// crowd; an OSD, the MRC or a client after about so many of the 500 calls of each history of linear
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
     kill: Option<u64>,
     /// Of each mount of linear

@@ -211,6 +211,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_what_a_kill_met_is_cut_off() {
+        let call = |end, errno| {
+            let (op, outcome) = (Op::Read { ino: 1 }, Outcome::Failed(errno));
+            Call { mount: 0, thread: 1, start: 1, end, op, outcome }
+        };
+        let calls = vec![call(5, libc::EIO), call(15, libc::EIO), call(15, libc::ENOENT)];
+        let mut history = History { calls };
+        history.killed(10);
+        let ended: Vec<_> = history.calls.iter().map(Call::ended).collect();
+        assert_eq!(ended, [Some(5), None, Some(15)]);
+    }
+
+    #[test]
     fn a_history_is_written_and_read() {
         let call = |op, outcome| Call { mount: 1, thread: 2, start: 3, end: 4, op, outcome };
         let place = Place { dir: 0, name: 1 };
