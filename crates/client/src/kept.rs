@@ -32,6 +32,11 @@ pub(crate) struct Change<'a> {
 }
 
 impl Change<'_> {
+    /// Whether it was begun as one of this inode, too.
+    pub(crate) fn is_of(&self, ino: Ino) -> bool {
+        self.inos.contains(&ino)
+    }
+
     /// It was refused or carried out, or both may be.
     pub(crate) fn checked<T>(mut self, answer: Result<Answered<T>>) -> Result<(Self, T)> {
         match answer {

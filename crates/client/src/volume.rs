@@ -17,7 +17,7 @@ use crate::layout::Where;
 use crate::method::{self, Method};
 use crate::mount::Mount;
 use crate::mrc::ITSELF;
-use crate::recalls::OnForget;
+use crate::recalls::{Forget, OnForget};
 
 /// Entries that are asked for at once if they can be kept: most directories are whole then.
 const KEPT_ENTRIES: u32 = 2048;
@@ -224,7 +224,14 @@ impl Volume {
         let deadline = self.mount.deadline();
         let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
+        let touched = reply.known.iter().map(|known| Ino(known.ino));
+        let unforeseen: Vec<_> = touched.filter(|ino| !change.is_of(*ino)).collect();
         change.done(reply.log.as_ref(), None, reply.known, then);
+        if !unforeseen.is_empty() {
+            // Another mount has put it at the name since the kernel looked there: the kernel takes the link from what
+            // it had found, and would show this one as it was.
+            self.mount.forgetting.tell(unforeseen, Forget::Attributes).await;
+        }
         Ok(())
     }
 
@@ -382,7 +389,14 @@ impl Volume {
         let (old, new) = (request.name.clone(), request.new_name.clone());
         self.change_done::<method::Rename>(change, caller, request, |table| {
             let known = table.kept(from.0).is_some() && table.kept(to.0).is_some();
-            match moved.filter(|_| known && !flags.exchange && moved != replaced) {
+            // Another mount may have given it the new name as well, since we looked: then both stay.
+            let has_one_name = |ino| {
+                table
+                    .attributes_of(ino)
+                    .is_some_and(|of| of.nlink == 1 || of.kind == FileKind::Directory)
+            };
+            let moved = moved.filter(|ino| known && !flags.exchange && has_one_name(*ino));
+            match moved.filter(|_| moved != replaced) {
                 Some(moved) => {
                     gone(from.0, old)(table);
                     leads(to.0, new, moved)(table);

@@ -11,6 +11,7 @@ mod eventually;
 pub mod exerciser;
 mod ganesha;
 pub mod handle;
+pub mod linear;
 pub mod lock;
 pub mod locker;
 pub mod mapping;

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Args, ValueEnum};
 use xtfs_testkit::campaign::disturbance::Disturbance;
 use xtfs_testkit::campaign::{
-    beside_model, coherence, counters, dbench, entries, kills, power_cuts, stress, suites,
+    beside_model, coherence, counters, dbench, entries, kills, linear, power_cuts, stress, suites,
 };
+use xtfs_testkit::linear::Mix;
 
 #[derive(Debug, Args)]
 pub(crate) struct Campaign {
@@ -15,7 +16,8 @@ pub(crate) struct Campaign {
     /// Where the random choices start
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Kills of each service, power cuts, entries, increments of counters, rounds of looks, or operations of the others
+    /// Kills of each service, power cuts, entries, increments of counters, rounds of looks,
+    /// histories, or operations of the others
     #[arg(long)]
     count: Option<u32>,
     /// Of the volume that fsx runs on
@@ -27,14 +29,20 @@ pub(crate) struct Campaign {
     /// How long each stressor, dbench, or each crowd, runs
     #[arg(long)]
     seconds: Option<u32>,
-    /// Stressors of stress-ng; all of its file system class if none is named
+    /// Stressors of stress-ng; all of its file system class if none is named. For linear: names, to leave all files empty
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// kill -9 and restart an OSD and the MRC: in the middle of stress (of each stressor), dbench, fsx and pjdfstest;
     /// after about so many requests, again and again, under kernel, exerciser, turns, locks, counters, coherence and
-    /// crowd
+    /// crowd; an OSD, the MRC or a client after about so many of the 500 calls of each history of linear
     #[arg(long, value_name = "REQUESTS", num_args = 0..=1, default_missing_value = "2000")]
     kill: Option<u64>,
+    /// Of each mount of linear
+    #[arg(long, default_value_t = 3)]
+    threads: u32,
+    /// Of the mounts of linear
+    #[arg(long = "mount-option", value_name = "OPTION")]
+    mount_options: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -65,6 +73,8 @@ enum Name {
     Counters,
     /// Changes on one mount, looks from the others: on two mounts and on three
     Coherence,
+    /// Histories of calls on three mounts at once, and whether each could be of one file system
+    Linear,
     /// One, two, four and eight mounts at work in one directory
     Crowd,
 }
@@ -123,9 +133,35 @@ pub(crate) fn run(campaign: &Campaign) -> Result<()> {
                 coherence::rounds(coherence::Rounds { mounts, rounds, seed, disturbance });
             }
         }
+        Name::Linear => histories(campaign)?,
         Name::Crowd => crowds(campaign, disturbance),
     }
     println!("done");
+    Ok(())
+}
+
+fn histories(campaign: &Campaign) -> Result<()> {
+    let mix = match campaign.only.as_slice() {
+        [] => Mix::All,
+        [name] => Mix::named(name).context("--only names, or nothing")?,
+        _ => bail!("--only names, or nothing"),
+    };
+    let plan = linear::Plan {
+        histories: campaign.count.unwrap_or(2000),
+        seed: campaign.seed,
+        calls: 500,
+        threads: campaign.threads,
+        mix,
+        kill: campaign.kill,
+        options: campaign.mount_options.clone(),
+    };
+    let figures = linear::run(&plan);
+    println!("{figures}");
+    ensure!(
+        figures.rejected.is_empty(),
+        "{} histories are of no file system",
+        figures.rejected.len()
+    );
     Ok(())
 }
 

@@ -9,6 +9,7 @@ pub mod disturbance;
 mod disturbed;
 pub mod entries;
 pub mod kills;
+pub mod linear;
 mod local;
 pub mod power_cuts;
 pub mod stress;

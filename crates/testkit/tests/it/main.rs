@@ -14,6 +14,7 @@ mod full_disk;
 mod handles;
 mod holes;
 mod killing;
+mod linear;
 mod liveness;
 mod locks;
 mod lost_clients;
