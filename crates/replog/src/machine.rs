@@ -7,6 +7,7 @@ use openraft::storage::RaftStateMachine;
 use openraft::{
     EntryPayload, OptionalSend, RaftSnapshotBuilder, Snapshot, SnapshotMeta, StorageIOError,
 };
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use xtfs_core::{Error, Result};
@@ -68,15 +69,21 @@ pub(crate) struct Applied {
 pub(crate) struct Machine {
     shared: Arc<Shared>,
     machine: Arc<dyn Apply>,
+    /// As in the store. `None`: it is not known what is there.
+    applied: Arc<Mutex<Option<Applied>>>,
 }
 
 impl Machine {
     pub(crate) fn new(shared: Arc<Shared>, machine: Arc<dyn Apply>) -> Self {
-        Machine { shared, machine }
+        Machine { shared, machine, applied: Arc::default() }
     }
 
     fn applied(&self) -> Result<Applied> {
-        Ok(self.shared.store.load(APPLIED)?.unwrap_or_default())
+        let kept = self.applied.lock().clone();
+        match kept {
+            Some(applied) => Ok(applied),
+            None => Ok(self.shared.store.load(APPLIED)?.unwrap_or_default()),
+        }
     }
 
     /// Everything in one batch together with how far it is: there is no state between two entries.
@@ -96,7 +103,9 @@ impl Machine {
             batch
         };
         // Unsynced: what a power cut takes of it, the log replays.
-        self.shared.store.write(batch, Durability::Process)?;
+        let written = self.shared.store.write(batch, Durability::Process);
+        *self.applied.lock() = written.is_ok().then(|| applied.clone());
+        written?;
         if applied.membership != membership {
             self.shared.set_alone(&applied.membership);
         }
@@ -182,7 +191,9 @@ impl RaftStateMachine<Types> for Machine {
             shared.store.replace(path)
         };
         let install = async {
-            self.shared.blocking(replace).await?;
+            let replaced = self.shared.blocking(replace).await;
+            *self.applied.lock() = None;
+            replaced?;
             let applied = self.applied()?;
             if applied.last != meta.last_log_id {
                 return Err(Error::Corrupt(format!(
@@ -224,5 +235,61 @@ impl RaftSnapshotBuilder<Types> for Machine {
         let applied =
             applied.map_err(|err| StorageIOError::read_snapshot(None, self.shared.fault(err)))?;
         Ok(Snapshot { meta: Self::meta(applied), snapshot: Box::new(StateFiles::none()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use openraft::CommittedLeaderId;
+    use tempfile::TempDir;
+    use xtfs_kv::{Read, RocksOptions};
+
+    use super::*;
+    use crate::store::Store;
+
+    /// Counts the commands.
+    #[derive(Debug)]
+    struct Counter;
+
+    impl Apply for Counter {
+        fn apply(&self, _command: &[u8], tx: &mut Transaction<'_>) -> Result<Vec<u8>> {
+            let before = tx.get(b"count")?.map_or(0, |count| count[0]);
+            tx.put(b"count", &[before + 1]);
+            Ok(vec![before + 1])
+        }
+    }
+
+    fn machine() -> (TempDir, Machine) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path(), RocksOptions::default()).unwrap();
+        (folder, Machine::new(Shared::open(store).unwrap(), Arc::new(Counter)))
+    }
+
+    /// Applies the entry at `index`, and returns what it counted.
+    async fn count(machine: &mut Machine, index: u64) -> u8 {
+        let log_id = LogId::new(CommittedLeaderId::new(1, 0), index);
+        let payload = EntryPayload::Normal(Commands::pack([b"".as_slice()].into_iter()));
+        let replies = machine.apply([Entry { log_id, payload }]).await.unwrap();
+        replies[0].0[0][0]
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_snapshot_is_not_relied_on_after_it() {
+        let ((_ahead, mut ahead), (_behind, mut behind)) = (machine(), machine());
+        for index in 1..=5 {
+            assert_eq!(count(&mut ahead, index).await, u8::try_from(index).unwrap());
+        }
+        assert_eq!(count(&mut behind, 1).await, 1);
+        let snapshot = ahead.get_current_snapshot().await.unwrap().unwrap();
+        let files = behind.begin_receiving_snapshot().await.unwrap();
+        let (from, to) = (snapshot.snapshot.path().unwrap(), files.path().unwrap());
+        for file in fs::read_dir(from).unwrap() {
+            let file = file.unwrap();
+            fs::copy(file.path(), to.join(file.file_name())).unwrap();
+        }
+        behind.install_snapshot(&snapshot.meta, files).await.unwrap();
+        assert_eq!(count(&mut behind, 6).await, 6);
     }
 }

@@ -9,7 +9,9 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::process::geteuid;
 use xtfs_core::{Error, Result};
@@ -22,6 +24,11 @@ const DISK_PART: u64 = 16;
 const HARD_PART: u64 = 4;
 /// Bytes that the store buffers on the smallest disk.
 const WRITE_BUFFER_MIN: usize = 1 << 20;
+/// A disk with so many bytes free, and so many times the bound, is not measured again for a moment: it is hardly filled
+/// so fast, and if it is there is the reserve.
+const ROOMY_BYTES: u64 = 4 << 30;
+const ROOMY_TIMES: u64 = 8;
+const ROOMY_FOR: Duration = Duration::from_millis(10);
 
 #[derive(Debug)]
 pub(crate) struct Space {
@@ -29,6 +36,8 @@ pub(crate) struct Space {
     dir: Option<PathBuf>,
     min_free: u64,
     reserved: AtomicBool,
+    /// When the disk had much more free than the bound.
+    roomy: Mutex<Option<Instant>>,
 }
 
 /// What the free space allows.
@@ -44,7 +53,8 @@ impl Space {
     pub(crate) fn open(dir: Option<&Path>, min_free: u64) -> Result<Self> {
         let dir = dir.map(Path::to_owned);
         let reserved = dir.as_ref().is_some_and(|dir| dir.join("reserve").exists());
-        let mut space = Space { dir, min_free, reserved: AtomicBool::new(reserved) };
+        let reserved = AtomicBool::new(reserved);
+        let mut space = Space { dir, min_free, reserved, roomy: Mutex::default() };
         if let Some((free, total)) = space.measure()? {
             space.min_free = min_free.min(total / DISK_PART);
             if space.judge(free) == Verdict::Nothing {
@@ -63,7 +73,13 @@ impl Space {
 
     /// Whether a command may be written now.
     pub(crate) fn admit(&self, frees_space: bool) -> Result<()> {
+        if self.roomy.lock().is_some_and(|since| since.elapsed() < ROOMY_FOR) {
+            return Ok(());
+        }
+        let now = Instant::now();
         let Some((mut free, _)) = self.measure()? else { return Ok(()) };
+        let roomy = self.min_free.saturating_mul(ROOMY_TIMES).max(ROOMY_BYTES);
+        *self.roomy.lock() = (free >= roomy).then_some(now);
         if self.judge(free) == Verdict::Nothing && frees_space {
             self.give_up_reserve();
             free = self.measure()?.map_or(free, |(free, _)| free);

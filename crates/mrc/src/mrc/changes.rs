@@ -85,14 +85,15 @@ impl Mrc {
     ) -> Result<v1::InodeReply> {
         let (inode, log) = self.change_for_inode(call, volume, action).await?;
         let mut reply = v1::InodeReply { log: Some(log), ..Default::default() };
-        match self.known_one(call, volume, inode.ino, None) {
+        let (known, others) = self.known_with(call, volume, inode.ino, others);
+        match known {
             Some(known) => (reply.attributes, reply.lease) = (known.attributes, known.lease),
             None => {
                 let seen = self.seen(call, volume, &inode).await?;
                 reply.attributes = Some(encode::attributes(&seen.attributes()));
             }
         }
-        reply.known = self.known(call, volume, others.iter().copied());
+        reply.known = others;
         Ok(reply)
     }
 

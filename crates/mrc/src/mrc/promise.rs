@@ -64,6 +64,11 @@ fn may_keep(session: SessionId, inode: &Inode, policy: &VolumePolicy) -> bool {
         && !policy.chown_non_root
 }
 
+/// What is told of an inode that must not be kept.
+fn forgotten(ino: Ino) -> v1::Known {
+    v1::Known { ino: ino.0, ..Default::default() }
+}
+
 fn stops() -> Error {
     Error::Unavailable("the MRC stops".into())
 }
@@ -172,9 +177,9 @@ impl Mrc {
         if !self.leases.listens(call.header.session) {
             return Vec::new();
         }
-        let forgotten = |ino: Ino| v1::Known { ino: ino.0, ..Default::default() };
-        let known = |ino| self.known_one(call, volume, ino, None).unwrap_or(forgotten(ino));
-        inos.into_iter().map(known).collect()
+        let inos: Vec<_> = inos.into_iter().collect();
+        let known = self.known_each(call, volume, &inos, None).into_iter().zip(inos);
+        known.map(|(known, ino)| known.unwrap_or_else(|| forgotten(ino))).collect()
     }
 
     /// The same of one, which the session may write.
@@ -185,16 +190,55 @@ impl Mrc {
         ino: Ino,
         report: Option<&WriteReport>,
     ) -> Option<v1::Known> {
-        let promise = self.promise(call, volume, ino);
-        let (inode, policy) = self.look(volume, ino).ok()?;
-        let told = report.filter(|report| inode.is_told_by(call.header.session, report));
-        let seen = match told {
-            Some(report) => inode.with_report(report),
-            // Only the columns know, and nobody asks them for this.
-            None if inode.writing => return None,
-            None => inode,
+        self.known_each(call, volume, &[ino], report).pop().flatten()
+    }
+
+    /// The same of one that the session has changed, and of others, at one look.
+    pub(crate) fn known_with(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        ino: Ino,
+        others: &[Ino],
+    ) -> (Option<v1::Known>, Vec<v1::Known>) {
+        // Nobody who does not listen is told of others.
+        if !self.leases.listens(call.header.session) {
+            return (None, Vec::new());
+        }
+        let inos = [&[ino], others].concat();
+        let mut known = self.known_each(call, volume, &inos, None).into_iter();
+        let one = known.next().flatten();
+        let others = known.zip(others);
+        (one, others.map(|(known, &ino)| known.unwrap_or_else(|| forgotten(ino))).collect())
+    }
+
+    /// What may be kept of each.
+    fn known_each(
+        &self,
+        call: &Call,
+        volume: VolumeId,
+        inos: &[Ino],
+        report: Option<&WriteReport>,
+    ) -> Vec<Option<v1::Known>> {
+        let promises: Vec<_> = inos.iter().map(|&ino| self.promise(call, volume, ino)).collect();
+        let seen = self.view(|view| {
+            let volume = view.volume(volume)?;
+            let inodes: Vec<_> = inos.iter().map(|&ino| volume.inode(ino).ok()).collect();
+            Ok((inodes, volume.volume().policy))
+        });
+        let Ok((inodes, policy)) = seen else { return vec![None; inos.len()] };
+        let known = |(promise, inode): (Promise<'_>, Option<Inode>)| {
+            let inode = inode?;
+            let told = report.filter(|report| inode.is_told_by(call.header.session, report));
+            let seen = match told {
+                Some(report) => inode.with_report(report),
+                // Only the columns know, and nobody asks them for this.
+                None if inode.writing => return None,
+                None => inode,
+            };
+            promise.keep(&seen, &policy).map(|lease| encode::known(&seen, lease))
         };
-        promise.keep(&seen, &policy).map(|lease| encode::known(&seen, lease))
+        promises.into_iter().zip(inodes).map(known).collect()
     }
 
     /// Returns when nobody but the session relies on what it knows of these inodes; until the change is over nobody

@@ -27,11 +27,12 @@ pub(crate) async fn create(
     };
     let caller = Identity::from(call.header.caller.clone());
     let name = request.name.clone();
-    // Whatever is wrong with it, the command will say.
-    let look = || mrc.view(|view| view.volume(volume)?.lookup(&caller, parent, &name)).ok();
     let ino = mrc.ino().await?;
     let _name = mrc.names.hold(volume, (parent, &name)).await;
     let child = mrc.view(|view| view.volume(volume)?.child(parent, &name))?;
+    // Whatever is wrong with it, the command will say. A free name stays free: it is held.
+    let lookup = || mrc.view(|view| view.volume(volume)?.lookup(&caller, parent, &name)).ok();
+    let look = || child.and_then(|_| lookup());
     // Others know neither that a new name is there nor what is written to an old one.
     let touched = match child {
         None => vec![parent],
@@ -109,7 +110,9 @@ pub(crate) async fn renew(
         Err(Error::Invalid(_)) => return Err(Error::StaleHandle),
         Err(err) => return Err(err),
     };
+    let root_squash = mrc.view(|view| Ok(view.volume(volume)?.volume().policy.root_squash))?;
     let mut reply = granted(&mrc, &call, volume, &inode, request.write)?;
+    reply.root_squash = root_squash;
     reply.attributes = Some(encode::attributes(&inode.attributes()));
     reply.log = Some(log);
     Ok(reply)
@@ -238,6 +241,7 @@ async fn finish_open(
     let promise = mrc.promise(call, volume, inode.ino);
     let mut reply = granted(mrc, call, volume, &inode, open.write)?;
     let (now, policy) = mrc.look(volume, inode.ino)?;
+    reply.root_squash = policy.root_squash;
     // Who is the only writer, and has just opened the file, has not written yet.
     let seen =
         if created || open.truncate && alone { now } else { mrc.seen(call, volume, &now).await? };
@@ -259,12 +263,10 @@ fn granted(
     inode: &Inode,
     write: bool,
 ) -> Result<v1::OpenReply> {
-    let root_squash = mrc.view(|view| Ok(view.volume(volume)?.volume().policy.root_squash))?;
     let Some(layout) = &inode.layout else {
-        return Ok(v1::OpenReply { root_squash, ..Default::default() });
+        return Ok(v1::OpenReply::default());
     };
     Ok(v1::OpenReply {
-        root_squash,
         layout: Some(mrc.file_layout(layout)?),
         grant: Some(mrc.grant(call.header.session, volume, inode, layout, write)?),
         ..Default::default()
