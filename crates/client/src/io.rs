@@ -69,19 +69,23 @@ impl Mount {
             return Ok(assemble(&cut, &fetched, range));
         }
         // A hole, or the end of the file: the size tells. What lies below it is read once more, as
-        // it may have been written between the two.
-        let size = self.size(file, deadline).await?;
+        // it may have been written between the two; until both are of one moment.
+        let mut size = self.size(file, deadline).await?;
+        loop {
+            let is_missing = |chunk: &Chunk, fetched: &Fetched| {
+                chunk.first_missing(fetched).is_some_and(|at| range.start() + at < size)
+            };
+            if !cut.iter().zip(&fetched).any(|(chunk, fetched)| is_missing(chunk, fetched)) {
+                break;
+            }
+            let again = cut.iter().map(|chunk| self.read_chunk(file, chunk, deadline));
+            fetched = try_join_all(again).await?;
+            let before = std::mem::replace(&mut size, self.size(file, deadline).await?);
+            if size == before {
+                break;
+            }
+        }
         let range_end = size.clamp(range.start(), range.end());
-        let again = cut.iter().zip(&mut fetched).filter(|(chunk, fetched)| {
-            chunk.first_missing(fetched).is_some_and(|at| range.start() + at < size)
-        });
-        join_all(again.map(|(chunk, fetched)| async move {
-            *fetched = self.read_chunk(file, chunk, deadline).await?;
-            Ok(())
-        }))
-        .await
-        .into_iter()
-        .collect::<Result<()>>()?;
         let len = usize::try_from(range_end - range.start()).expect("at most what was asked");
         Ok(assemble(&cut, &fetched, range).slice(..len))
     }

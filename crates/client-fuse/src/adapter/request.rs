@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fuser::{FileAttr, FopenFlags, WriteFlags};
 use xtfs_client::{Attributes, Caller, SetAttr};
-use xtfs_core::{Error, Ino, Result};
+use xtfs_core::{Error, Ino, Result, Timestamp};
 
 use super::Shared;
 use super::answer::Opened;
@@ -101,7 +101,14 @@ impl Shared {
             Some(number) => self.handles.file(number).is_ok_and(|handle| handle.write),
             None => false,
         };
-        self.volume.setattr(caller, ino, &set).await
+        let was_kept = self.volume.kept_attributes(ino).is_some();
+        let mut attributes = self.volume.setattr(caller, ino, &set).await?;
+        if !was_kept {
+            // The kernel takes this mtime over without a look at its pages. Others may have written since it read them: the
+            // next time that it asks it shall find another.
+            attributes.mtime = Timestamp(attributes.mtime.0.wrapping_sub(1));
+        }
+        Ok(attributes)
     }
 
     pub(super) async fn write(&self, caller: &Caller, write: Write) -> Result<u32> {

@@ -2,14 +2,15 @@
 
 use std::time::Duration;
 
-use xtfs_core::{Error, FileEpoch, Ino, Result, Timestamp, VolumeId};
+use futures_util::future::try_join_all;
+use xtfs_core::{ColumnId, Error, FileEpoch, Floor, Ino, Result, Timestamp, VolumeId};
 
 use super::grants::columns;
 use super::{Mrc, OSD_DEADLINE_MAX};
-use crate::extent::together;
+use crate::extent::{ColumnAnswer, together};
 use crate::service::Call;
 use crate::state::command::{Settle, WriteReport};
-use crate::state::{Action, Answer, Inode};
+use crate::state::{Action, Answer, Inode, Layout};
 
 impl Mrc {
     /// What applications see of an inode: of a file that is being written, from its columns (R2).
@@ -41,15 +42,20 @@ impl Mrc {
         volume: VolumeId,
         inodes: &[&Inode],
     ) -> Result<Vec<Inode>> {
-        let written = inodes.iter().filter(|inode| inode.writing);
-        let mut wanted = Vec::new();
-        for layout in written.filter_map(|inode| inode.layout.as_ref()) {
-            wanted.extend(self.placed_columns(volume, layout)?);
+        let limit = call.left().min(OSD_DEADLINE_MAX);
+        let (mut wanted, mut sealing) = (Vec::new(), Vec::new());
+        for inode in inodes.iter().filter(|inode| inode.writing) {
+            let Some(layout) = &inode.layout else { continue };
+            if inode.floor == Floor::NONE {
+                wanted.extend(self.placed_columns(volume, layout)?);
+            } else {
+                // Who sees the cut must find no write gone afterwards that was made under the epoch before it.
+                sealing.push(self.seal_for(volume, inode, layout, limit));
+            }
         }
-        if wanted.is_empty() {
-            return Ok(inodes.iter().map(|inode| (*inode).clone()).collect());
-        }
-        let answers = self.osds.stat(wanted, call.left().min(OSD_DEADLINE_MAX)).await?;
+        let sealed = try_join_all(sealing);
+        let (mut answers, sealed) = tokio::try_join!(self.osds.stat(wanted, limit), sealed)?;
+        answers.extend(sealed.into_iter().flatten());
         let seen = |inode: &&Inode| match &inode.layout {
             Some(layout) if inode.writing => {
                 let columns = columns(volume, layout);
@@ -59,6 +65,21 @@ impl Mrc {
             _ => (*inode).clone(),
         };
         Ok(inodes.iter().map(seen).collect())
+    }
+
+    /// What the columns answer when they are sealed with the file's epoch and floor.
+    async fn seal_for(
+        &self,
+        volume: VolumeId,
+        inode: &Inode,
+        layout: &Layout,
+        limit: Duration,
+    ) -> Result<Vec<(ColumnId, ColumnAnswer)>> {
+        let sets = self.sets_of(layout)?;
+        let answers = self.osds.seal(volume, inode, layout, &sets, limit).await?;
+        let (data, version) = (layout.data, layout.version);
+        let column = |index| ColumnId { volume, data, index, version };
+        Ok(answers.into_iter().map(|answer| (column(answer.index), answer)).collect())
     }
 
     /// Newest mtime of the columns of a file that is being written (R5).

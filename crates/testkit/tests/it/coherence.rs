@@ -1,11 +1,12 @@
 //! Several mounts with caches: what one has changed the others see at once, and none stops another. Longer runs: `cargo
 //! xtask campaign coherence` and `crowd`.
 
-use std::fs;
+use std::fs::{self, File, Permissions};
 use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use xtfs_testkit::campaign::coherence::{Crowd, Rounds, crowd, rounds};
 use xtfs_testkit::campaign::disturbance::Disturbance;
@@ -35,6 +36,38 @@ fn nothing_stale_is_seen_while_services_are_killed() {
 }
 
 /// A process that has a file open, and prints what is in it when it gets a line.
+/// Somebody else has the file open and writes it: nothing of it is kept, but by the kernel, which goes by size and mtime.
+#[test]
+fn a_change_of_a_file_does_not_make_old_pages_current() {
+    if !fuse_or_skip() {
+        return;
+    }
+    let cluster = Cluster::start(2);
+    cluster.mkfs("v", &["-s", "4k", "-w", "2"]);
+    let (one, two) = (cluster.mount("v"), cluster.mount("v"));
+    let change = |name: &str, file: &File| match name {
+        "chmod" => file.set_permissions(Permissions::from_mode(0o600)),
+        "utimes" => file.set_modified(SystemTime::UNIX_EPOCH),
+        "truncate to the same size" => file.set_len(320),
+        "write and truncate" => file.write_all_at(b"more", 320).and_then(|()| file.set_len(324)),
+        _ => Ok(()),
+    };
+    for name in ["nothing", "chmod", "utimes", "truncate to the same size", "write and truncate"] {
+        let written = File::create(one.join(name)).unwrap();
+        written.write_all_at(&[1; 320], 0).unwrap();
+        let read = File::options().read(true).write(true).open(two.join(name)).unwrap();
+        let mut seen = [0; 320];
+        for _ in 0..2 {
+            read.read_exact_at(&mut seen, 0).unwrap();
+            assert_eq!(seen, [1; 320], "{name}");
+        }
+        written.write_all_at(&[2; 320], 0).unwrap();
+        change(name, &read).unwrap();
+        read.read_exact_at(&mut seen, 0).unwrap();
+        assert_eq!(seen, [2; 320], "{name}");
+    }
+}
+
 fn holder(path: &Path) -> Child {
     let script = r#"exec 3<"$1" && echo open && read -r line && cat <&3"#;
     let mut command = Command::new("bash");
