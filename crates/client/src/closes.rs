@@ -42,7 +42,10 @@ impl Mount {
         let (told, is_told) = oneshot::channel();
         self.closes.waiting.lock().push(Close { session: file.session, closed, told });
         self.closes.more.notify_one();
-        is_told.await.unwrap_or(false)
+        tokio::select! {
+            is_told = is_told => is_told.unwrap_or(false),
+            () = self.stop.cancelled() => false,
+        }
     }
 
     /// Runs as long as the mount.

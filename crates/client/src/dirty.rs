@@ -4,54 +4,42 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
 use xtfs_core::Timestamp;
 
-/// `P` is the share of a bound.
-#[derive(Debug)]
-pub(crate) struct Dirty<P> {
+#[derive(Debug, Default)]
+pub(crate) struct Dirty {
     /// Neither overlapping nor touching each other.
     extents: BTreeMap<u64, BytesMut>,
     len: usize,
     mtime: Timestamp,
     /// Of the oldest write.
     since: Option<Instant>,
-    permits: Vec<P>,
+    /// The bytes' share of the bound of all files.
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Everything that was kept back, to be written now.
 #[derive(Debug)]
-pub(crate) struct Taken<P> {
+pub(crate) struct Taken {
     pub(crate) extents: Vec<(u64, Bytes)>,
     pub(crate) mtime: Timestamp,
     /// Given back when it is written.
-    pub(crate) _permits: Vec<P>,
+    pub(crate) _permit: Option<OwnedSemaphorePermit>,
 }
 
-impl<P> Default for Dirty<P> {
-    fn default() -> Self {
-        Dirty {
-            extents: BTreeMap::new(),
-            len: 0,
-            mtime: Timestamp::default(),
-            since: None,
-            permits: Vec::new(),
-        }
-    }
-}
-
-impl<P> Dirty<P> {
-    /// Later bytes replace earlier ones. Its end is a valid offset.
+impl Dirty {
+    /// Later bytes replace earlier ones. Its end is a valid offset; `room` is for all of it.
     pub(crate) fn add(
         &mut self,
         offset: u64,
         data: &[u8],
         mtime: Timestamp,
         now: Instant,
-        permit: P,
+        room: OwnedSemaphorePermit,
     ) {
         self.since.get_or_insert(now);
         self.mtime = self.mtime.max(mtime);
-        self.permits.push(permit);
         let end = offset + data.len() as u64;
         let before = self.extents.range(..=offset).next_back();
         let start = match before {
@@ -74,6 +62,20 @@ impl<P> Dirty<P> {
         }
         self.len += extent.len();
         self.extents.insert(start, extent);
+        self.take_room(room);
+    }
+
+    /// What was replaced takes no more room.
+    fn take_room(&mut self, room: OwnedSemaphorePermit) {
+        let mut permit = match self.permit.take() {
+            Some(mut held) => {
+                held.merge(room);
+                held
+            }
+            None => room,
+        };
+        drop(permit.split(permit.num_permits().saturating_sub(self.len)));
+        self.permit = Some(permit);
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -85,22 +87,42 @@ impl<P> Dirty<P> {
         self.len
     }
 
+    /// Pieces that are apart.
+    pub(crate) fn pieces(&self) -> usize {
+        self.extents.len()
+    }
+
+    /// Offset of the farthest byte's end.
+    pub(crate) fn end(&self) -> u64 {
+        self.extents.last_key_value().map_or(0, |(start, bytes)| start + bytes.len() as u64)
+    }
+
     /// When the oldest write was made.
     pub(crate) fn since(&self) -> Option<Instant> {
         self.since
     }
 
-    pub(crate) fn take(&mut self) -> Taken<P> {
-        let Dirty { extents, mtime, permits, .. } = std::mem::take(self);
+    pub(crate) fn take(&mut self) -> Taken {
+        let Dirty { extents, mtime, permit, .. } = std::mem::take(self);
         let extents = extents.into_iter().map(|(offset, bytes)| (offset, bytes.freeze())).collect();
-        Taken { extents, mtime, _permits: permits }
+        Taken { extents, mtime, _permit: permit }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::sync::Arc;
+
     use proptest::prelude::*;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    const ROOM: usize = 10_000;
+
+    fn take(room: &Arc<Semaphore>, len: usize) -> OwnedSemaphorePermit {
+        room.clone().try_acquire_many_owned(u32::try_from(len).unwrap()).unwrap()
+    }
 
     proptest! {
         /// The model is one byte for each offset.
@@ -108,15 +130,21 @@ mod tests {
         fn later_bytes_replace_earlier_ones(
             writes in prop::collection::vec((0..300u64, 1..40usize), 1..40),
         ) {
+            let room = Arc::new(Semaphore::new(ROOM));
             let mut dirty = Dirty::default();
             let mut model = BTreeMap::new();
             for (number, (offset, len)) in writes.into_iter().enumerate() {
                 let fill = u8::try_from(number + 1).unwrap();
-                dirty.add(offset, &vec![fill; len], Timestamp(1), Instant::now(), ());
+                let permit = take(&room, len);
+                dirty.add(offset, &vec![fill; len], Timestamp(1), Instant::now(), permit);
                 model.extend((offset..offset + len as u64).map(|at| (at, fill)));
                 prop_assert_eq!(dirty.len(), model.len());
+                prop_assert_eq!(room.available_permits(), ROOM - model.len());
+                prop_assert_eq!(dirty.end(), model.last_key_value().map_or(0, |(at, _)| at + 1));
             }
+            let pieces = dirty.pieces();
             let taken = dirty.take();
+            prop_assert_eq!(pieces, taken.extents.len());
             prop_assert!(dirty.is_empty());
             let mut last_end = None;
             let mut seen = BTreeMap::new();
@@ -131,11 +159,12 @@ mod tests {
 
     #[test]
     fn the_newest_time_and_the_oldest_age_count() {
+        let room = Arc::new(Semaphore::new(ROOM));
         let mut dirty = Dirty::default();
         let first = Instant::now();
         for (offset, mtime) in [(0, 7), (100, 5)] {
             let now = first + std::time::Duration::from_secs(offset);
-            dirty.add(offset, b"ab", Timestamp(mtime), now, ());
+            dirty.add(offset, b"ab", Timestamp(mtime), now, take(&room, 2));
         }
         assert_eq!(dirty.since(), Some(first));
         assert_eq!(dirty.take().mtime, Timestamp(7));

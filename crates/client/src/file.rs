@@ -80,7 +80,7 @@ impl OpenFile {
             local: false,
             emptied: flags.truncate && !reply.created,
             report: Mutex::default(),
-            told: Mutex::new(state.failures()),
+            told: Mutex::new(state.failures_told()),
             locked_through: LockedThrough::default(),
             released: AtomicBool::new(false),
             state,
@@ -125,7 +125,7 @@ impl OpenFile {
             local: true,
             emptied: false,
             report: Mutex::default(),
-            told: Mutex::new(state.failures()),
+            told: Mutex::new(state.failures_told()),
             locked_through: LockedThrough::default(),
             released: AtomicBool::new(false),
             state,
@@ -199,7 +199,8 @@ impl OpenFile {
             let part = data.split_to(data.len().min(WRITE_BYTES_MAX));
             let mtime = self.mount.mrc.now();
             let once = Repeat { mtime, only_epoch };
-            let written = self.mount.write(&self.state, at, &part, once).await;
+            let deadline = self.mount.deadline();
+            let written = self.mount.write(&self.state, at, &part, once, deadline).await;
             let end = at.saturating_add(part.len() as u64);
             self.report_written(end, mtime, written.as_deref().map_err(Clone::clone));
             written?;
@@ -278,7 +279,7 @@ impl OpenFile {
     /// At every close(2): reports errors that happened in the background.
     pub async fn flush(&self) -> Result<()> {
         let is_kept = self.mount.write_behind.holds_file(self.ino());
-        if self.emptied && (is_kept || self.report.lock().is_some()) {
+        if self.emptied && (is_kept || self.state.report.lock().is_some()) {
             self.flush_kept().await?;
             self.mount.sync_closed(&self.state).await?;
         } else if is_kept && !self.mount.is_reached(&self.state) {
@@ -292,9 +293,10 @@ impl OpenFile {
 
     /// What this handle wrote, and what was written for all.
     fn whole_report(&self) -> Report {
-        let mut report = self.report.lock();
-        report.merge(std::mem::take(&mut self.state.flushed.lock()));
-        report.clone()
+        let mut report = self.report.lock().clone();
+        // It stays for a close, which surely arrives.
+        report.merge(self.state.flushed.lock().clone());
+        report
     }
 
     /// The last use of the handle. From the call on, not just from its first poll, new locks wait for those that were
@@ -345,6 +347,9 @@ impl OpenFile {
     fn close(&self) -> Option<impl Future<Output = ()> + Send + use<>> {
         let (mount, state, local) = (self.mount.clone(), self.state.clone(), self.local);
         state.released();
+        if let Some(err) = state.take_untold() {
+            mount.write_behind.keep_untold(state.ino, err);
+        }
         if local {
             mount.local_handles.fetch_sub(1, Ordering::AcqRel);
             if !state.local_opens(LocalOpens::closed) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
@@ -41,7 +40,7 @@ pub(crate) struct FileState {
     pub(crate) locks: LockOwners,
     pub(crate) set_ids: SetIds,
     /// What is kept back. Changed under the lock of the cache's table, which says whether that is allowed.
-    pub(crate) dirty: Mutex<Dirty<OwnedSemaphorePermit>>,
+    pub(crate) dirty: Mutex<Dirty>,
     /// Held by whoever writes what was kept back.
     pub(crate) flushing: tokio::sync::Mutex<()>,
     /// What of it was written, and no handle has reported yet.
@@ -78,6 +77,8 @@ struct Inner {
     /// Background failures so far, and the last of them.
     failures: u64,
     failure: Option<Error>,
+    /// Nobody was told of the last failure yet.
+    untold: bool,
     /// The inode vanished: every use fails.
     vanished: bool,
 }
@@ -244,6 +245,7 @@ impl FileState {
         let mut inner = self.inner.lock();
         inner.failures += 1;
         inner.failure = Some(err);
+        inner.untold = true;
     }
 
     /// The inode is not what the handles were opened on any more.
@@ -261,16 +263,26 @@ impl FileState {
 
     /// The last failure, if there were any after the first `seen`.
     pub(crate) fn failure_since(&self, seen: &mut u64) -> Result<()> {
-        let inner = self.inner.lock();
+        let mut inner = self.inner.lock();
         let known = std::mem::replace(seen, inner.failures);
-        match &inner.failure {
-            Some(err) if inner.failures > known => Err(err.clone()),
-            _ => Ok(()),
+        if inner.failures <= known {
+            return Ok(());
         }
+        inner.untold = false;
+        inner.failure.clone().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn failures(&self) -> u64 {
-        self.inner.lock().failures
+    /// Those that a new handle need not tell.
+    pub(crate) fn failures_told(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.failures - u64::from(inner.untold)
+    }
+
+    /// The last handle is closed: a failure that it has not told.
+    pub(crate) fn take_untold(&self) -> Option<Error> {
+        let mut inner = self.inner.lock();
+        let untold = inner.handles == 0 && std::mem::take(&mut inner.untold);
+        inner.failure.clone().filter(|_| untold)
     }
 }
 

@@ -51,7 +51,12 @@ pub(crate) struct ColumnRequest<'a> {
 
 impl Mount {
     /// Fewer bytes than asked only at the end of the file.
-    pub(crate) async fn read(&self, file: &FileState, offset: u64, len: u32) -> Result<Bytes> {
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        file: &Arc<FileState>,
+        offset: u64,
+        len: u32,
+    ) -> Result<Bytes> {
         file.check()?;
         let deadline = self.deadline();
         let end = offset.saturating_add(u64::from(len)).min(FILE_SIZE_MAX);
@@ -78,6 +83,8 @@ impl Mount {
             if !cut.iter().zip(&fetched).any(|(chunk, fetched)| is_missing(chunk, fetched)) {
                 break;
             }
+            // The size counts what is kept back, too.
+            self.flush(file, deadline).await?;
             let again = cut.iter().map(|chunk| self.read_chunk(file, chunk, deadline));
             fetched = try_join_all(again).await?;
             let before = std::mem::replace(&mut size, self.size(file, deadline).await?);
@@ -126,9 +133,9 @@ impl Mount {
         offset: u64,
         data: &Bytes,
         again: Repeat,
+        deadline: Instant,
     ) -> Result<Vec<ColumnWritten>> {
         file.check()?;
-        let deadline = self.deadline();
         let range = ByteRange::new(offset, data.len() as u64);
         let range = range.filter(|range| range.end() <= FILE_SIZE_MAX);
         let range = range.ok_or(Error::FileTooLarge)?;

@@ -125,6 +125,10 @@ impl Mount {
             }
             reply => reply?,
         };
+        // Rights of a new session are none to what the handles of an older one kept.
+        if self.mrc.session() != file.session {
+            return Err(Error::SessionLost);
+        }
         let granted = reply.layout.is_some() && reply.grant.is_some();
         file.set_ids.squash_root(reply.root_squash);
         // Before the rights: who has them knows.

@@ -192,12 +192,12 @@ impl Volume {
     where
         M: Method<Reply = v1::InodeReply>,
     {
+        let asked = self.mount.asked();
         let change = self.mount.change_of([parent]);
         let deadline = self.mount.deadline();
         let reply = self.mount.mrc.change_once::<M>(caller, request, deadline).await;
         let (change, reply) = change.checked(reply)?;
-        let mut attributes = required(reply.attributes)?;
-        self.mount.cache.with(|table| table.add_kept_back(&mut attributes));
+        let attributes = required(reply.attributes)?;
         let inode = (attributes.ino, described(reply.attributes, reply.lease));
         let fresh = attributes.kind == FileKind::Directory;
         let ino = attributes.ino;
@@ -207,7 +207,10 @@ impl Volume {
                 table.is_empty(ino);
             }
         });
-        Ok(attributes)
+        match self.mount.cache.current(asked, attributes) {
+            Some(attributes) => Ok(attributes),
+            None => self.getattr(caller, ino).await,
+        }
     }
 
     /// A change that answers with nothing else than what it has changed.
@@ -377,7 +380,9 @@ impl Volume {
             no_replace: flags.no_replace,
             exchange: flags.exchange,
         };
-        let all_synced = self.mount.syncer.is_empty() && self.mount.write_behind.is_empty();
+        let (syncer, write_behind) = (&self.mount.syncer, &self.mount.write_behind);
+        let all_synced =
+            syncer.is_empty() && write_behind.is_empty() && write_behind.lost_any().is_ok();
         if !flags.no_replace && !all_synced {
             self.sync_before_rename(caller, from, to).await?;
         }
@@ -444,16 +449,20 @@ impl Volume {
         // What is wrong with the names is the rename's to say.
         let Ok(source) = self.lookup(caller, from.0, from.1).await else { return Ok(()) };
         let mount = &self.mount;
-        if !mount.syncer.holds_file(source.ino) && !mount.write_behind.holds_file(source.ino) {
+        let is_clean = !mount.syncer.holds_file(source.ino)
+            && !mount.write_behind.holds_file(source.ino)
+            && mount.write_behind.lost(source.ino).is_ok();
+        if is_clean {
             return Ok(());
         }
         let replaces = self.lookup(caller, to.0, to.1).await.is_ok();
         match mount.files.find(source.ino) {
             Some(file) if replaces => {
                 let deadline = mount.deadline();
-                mount.flush(&file, deadline).await?;
+                mount.flush_or_fail(&file, deadline).await?;
                 mount.sync_file(&file, deadline).await
             }
+            None if replaces => mount.write_behind.lost(source.ino),
             _ => Ok(()),
         }
     }
@@ -495,8 +504,11 @@ impl Volume {
             .collect();
         let mut page = DirectoryPage::try_from(reply)?;
         for entry in &mut page.entries {
-            entry.attributes =
-                entry.attributes.take().and_then(|them| self.mount.cache.current(asked, them));
+            let Some(attributes) = entry.attributes.take() else { continue };
+            entry.attributes = match self.mount.cache.current(asked, attributes) {
+                Some(attributes) => Some(attributes),
+                None => self.getattr(caller, entry.ino).await.ok(),
+            };
         }
         let bare: Vec<_> = page.entries.iter().map(bare).collect();
         let whole = after == 0 && page.end;
@@ -614,11 +626,11 @@ impl Volume {
         let deadline = self.mount.deadline();
         if flags.truncate
             && !self.mount.write_behind.is_empty()
-            && let Some(ino) = self.behind(parent, &name).await
+            && let Ok(there) = self.lookup(&ITSELF, parent, &name).await
         {
-            self.mount.flush_inode(ino, deadline).await?;
+            self.mount.flush_inode(there.ino, deadline).await?;
         }
-        let asked = Instant::now();
+        let (asked, asked_cache) = (Instant::now(), self.mount.asked());
         let change = self.mount.change_of([parent]);
         let reply = self.mount.mrc.change_once::<method::Create>(caller, request, deadline).await;
         let (change, mut reply) = change.checked(reply)?;
@@ -626,7 +638,12 @@ impl Volume {
         let inode = (ino, described(reply.attributes, reply.lease.take()));
         let known = std::mem::take(&mut reply.known);
         change.done(reply.log.as_ref(), Some(inode), known, leads(parent, name, ino));
-        OpenFile::new(&self.mount, reply, flags, asked)
+        let (attributes, file) = OpenFile::new(&self.mount, reply, flags, asked)?;
+        let attributes = match self.mount.cache.current(asked_cache, attributes) {
+            Some(attributes) => attributes,
+            None => file.attributes(caller).await?,
+        };
+        Ok((attributes, file))
     }
 
     pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Arc<OpenFile>> {
@@ -723,7 +740,8 @@ impl Volume {
         self.mount.tasks.close();
         self.mount.tasks.wait().await;
         let ended = self.mount.mrc.close_session(self.mount.deadline()).await;
-        flushed.and(closed).and(synced).and(metadata).and(ended)
+        let lost = self.mount.write_behind.lost_any();
+        flushed.and(lost).and(closed).and(synced).and(metadata).and(ended)
     }
 
     fn id(&self) -> u64 {

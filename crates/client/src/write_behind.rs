@@ -24,6 +24,8 @@ use crate::mount::Mount;
 const KEPT_BACK_MAX: usize = 64 << 20;
 /// From so many bytes on those of a file are written.
 const FILE_KEPT_BACK_MAX: usize = 1 << 20;
+/// Pieces of a file that are apart; more would be too many requests at once.
+const PIECES_MAX: usize = 256;
 /// Longer writes gain nothing by being kept.
 const WRITE_MAX: usize = 256 << 10;
 /// What is older is written.
@@ -76,7 +78,17 @@ impl WriteBehind {
         self.untold.lock().remove(&ino)
     }
 
-    fn keep_untold(&self, ino: Ino, err: Error) {
+    /// What is lost of a file, though nobody was told yet.
+    pub(crate) fn lost(&self, ino: Ino) -> Result<()> {
+        self.untold.lock().get(&ino).cloned().map_or(Ok(()), Err)
+    }
+
+    /// The same of any file.
+    pub(crate) fn lost_any(&self) -> Result<()> {
+        self.untold.lock().values().next().cloned().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn keep_untold(&self, ino: Ino, err: Error) {
         let mut untold = self.untold.lock();
         if untold.len() >= UNTOLD_MAX {
             untold.clear();
@@ -94,7 +106,8 @@ impl Mount {
         data: &Bytes,
     ) -> bool {
         let end = offset.saturating_add(data.len() as u64);
-        if data.len() > WRITE_MAX
+        if data.is_empty()
+            || data.len() > WRITE_MAX
             || end > FILE_SIZE_MAX
             || !file.locks.are_none()
             || file.set_ids.are_due()
@@ -109,12 +122,18 @@ impl Mount {
         let kept = self.kept(|table| {
             // Under the table's lock: once a recall has ended the lease there nothing is kept any more.
             let mut dirty = table.is_exclusive(file.ino).then(|| file.dirty.lock())?;
+            if dirty.len() + data.len() > 2 * FILE_KEPT_BACK_MAX || dirty.pieces() >= PIECES_MAX {
+                return None;
+            }
+            // Handles of a session that is over may keep something of it still.
+            let mut files = self.write_behind.files.lock();
+            let of = files.entry(file.ino).or_insert_with(|| file.clone());
+            if !Arc::ptr_eq(of, file) {
+                return None;
+            }
             dirty.add(offset, data, mtime, Age::now(), room);
-            let len = dirty.len();
-            drop(dirty);
-            table.keeps_back(file.ino, end, mtime, len as u64);
-            self.write_behind.files.lock().entry(file.ino).or_insert_with(|| file.clone());
-            Some(len)
+            table.keeps_back(file.ino, end, mtime, dirty.len() as u64);
+            Some(dirty.len())
         });
         let Some(len) = kept else { return false };
         if len >= FILE_KEPT_BACK_MAX && file.flushing.try_lock().is_ok() {
@@ -140,13 +159,34 @@ impl Mount {
         file: &Arc<FileState>,
         deadline: Instant,
     ) -> Result<()> {
+        self.flush_once(file, deadline).await.map(drop)
+    }
+
+    /// The same; it is an error as well if it has failed.
+    pub(crate) async fn flush_or_fail(
+        self: &Arc<Self>,
+        file: &Arc<FileState>,
+        deadline: Instant,
+    ) -> Result<()> {
+        self.flush_once(file, deadline).await??;
+        self.write_behind.lost(file.ino)
+    }
+
+    async fn flush_once(
+        self: &Arc<Self>,
+        file: &Arc<FileState>,
+        deadline: Instant,
+    ) -> Result<Result<()>> {
         if !self.write_behind.holds_file(file.ino) {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let (mount, file) = (self.clone(), file.clone());
         // Whoever waits for it may give up; what was taken out must arrive all the same.
         let flushing = self.runtime.spawn(async move { mount.flush_now(&file, deadline).await });
-        flushing.await.map_err(|err| Error::Internal(format!("write what was kept: {err}")))?
+        timeout_at(deadline, flushing)
+            .await
+            .map_err(|_| Error::Deadline("write what was kept of the file".into()))?
+            .map_err(|err| Error::Internal(format!("write what was kept: {err}")))?
     }
 
     /// The same of a file that is found by its number, if something of it is kept.
@@ -167,7 +207,8 @@ impl Mount {
     /// Tries until nothing of the file is kept: before a lease goes back. Only with the session it does not matter any
     /// more.
     pub(crate) async fn flush_surely(self: &Arc<Self>, ino: Ino) {
-        while let Err(err) = self.flush_inode(ino, self.deadline()).await {
+        // Others wait for this within their own time.
+        while let Err(err) = self.flush_inode(ino, Instant::now() + self.timeo / 2).await {
             tracing::warn!(%ino, %err, "write what was kept of a file");
             if self.stop.is_cancelled() {
                 return;
@@ -207,12 +248,17 @@ impl Mount {
         }
     }
 
-    async fn flush_now(self: &Arc<Self>, file: &Arc<FileState>, deadline: Instant) -> Result<()> {
+    /// `Err`: it is kept still; within: it is lost.
+    async fn flush_now(
+        self: &Arc<Self>,
+        file: &Arc<FileState>,
+        deadline: Instant,
+    ) -> Result<Result<()>> {
         let _one = timeout_at(deadline, file.flushing.lock())
             .await
             .map_err(|_| Error::Deadline("write what was kept of the file".into()))?;
         if file.dirty.lock().is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         // What a session kept that is over belongs to nobody: others may have changed the file since.
         let lasts = self.mrc.lease().wait(file.session, deadline).await;
@@ -221,39 +267,43 @@ impl Mount {
         }
         let taken = file.dirty.lock().take();
         let written = match lasts {
-            Ok(()) => self.write_taken(file, taken).await,
+            Ok(()) => self.write_taken(file, taken, deadline).await,
             Err(err) => Err(err),
         };
-        if let Err(err) = written {
+        if let Err(err) = &written {
             tracing::error!(ino = %file.ino, %err, "what was kept of the file is lost");
             file.report.lock().doubt();
             file.flushed.lock().doubt();
             if file.has_handles() {
-                file.fail(err);
+                file.fail(err.clone());
             } else {
-                self.write_behind.keep_untold(file.ino, err);
+                self.write_behind.keep_untold(file.ino, err.clone());
             }
             self.cache.with(|table| table.doubt(file.ino));
         }
         self.cache.with(|table| {
-            let left = file.dirty.lock().len();
-            table.flushed(file.ino, left as u64);
-            if left == 0 {
-                self.write_behind.files.lock().remove(&file.ino);
+            let left = file.dirty.lock();
+            let mut files = self.write_behind.files.lock();
+            if files.get(&file.ino).is_some_and(|of| Arc::ptr_eq(of, file)) {
+                table.flushed(file.ino, left.end(), left.len() as u64);
+                if left.is_empty() {
+                    files.remove(&file.ino);
+                }
             }
         });
-        Ok(())
+        Ok(written)
     }
 
     async fn write_taken(
         &self,
         file: &Arc<FileState>,
-        taken: Taken<OwnedSemaphorePermit>,
+        taken: Taken,
+        deadline: Instant,
     ) -> Result<()> {
-        let Taken { extents, mtime, _permits } = taken;
+        let Taken { extents, mtime, _permit } = taken;
         let once = Repeat { mtime, only_epoch: None };
         let writes = extents.iter().map(async |(offset, data)| {
-            let columns = self.write(file, *offset, data, once).await?;
+            let columns = self.write(file, *offset, data, once, deadline).await?;
             let end = offset + data.len() as u64;
             file.report.lock().add(end, mtime, &columns);
             file.flushed.lock().add(end, mtime, &columns);

@@ -258,12 +258,12 @@ impl Table {
         self.wrote(ino, end, (mtime, mtime), std::iter::empty());
     }
 
-    /// All of it was written, but for `bytes` that came meanwhile.
-    pub(crate) fn flushed(&mut self, ino: Ino, bytes: u64) {
+    /// All of it was written, but for `bytes` up to `end` that came meanwhile.
+    pub(crate) fn flushed(&mut self, ino: Ino, end: u64, bytes: u64) {
         self.tick.0 += 1;
         self.flushed.raise(ino, self.tick);
         match self.kept_back.get_mut(&ino) {
-            Some(kept_back) if bytes > 0 => kept_back.bytes = bytes,
+            Some(kept_back) if bytes > 0 => (kept_back.end, kept_back.bytes) = (end, bytes),
             _ => drop(self.kept_back.remove(&ino)),
         }
         let kept_back = self.kept_back_bytes(ino);

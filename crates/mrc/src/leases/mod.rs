@@ -141,12 +141,18 @@ impl Leases {
     }
 
     /// See [`Table::make_exclusive`].
-    pub(crate) fn make_exclusive(&self, session: SessionId, object: Object) -> bool {
+    pub(crate) fn make_exclusive(&self, session: SessionId, object: Object) -> Option<Grant> {
         self.table.lock().make_exclusive(session, object)
     }
 
-    pub(crate) fn share(&self, session: SessionId, object: Object) {
-        self.table.lock().share(session, object);
+    /// Since which grant the session has the object exclusively.
+    pub(crate) fn exclusive(&self, session: SessionId, object: Object) -> Option<Grant> {
+        self.table.lock().exclusive(session, object)
+    }
+
+    /// See [`Table::share`].
+    pub(crate) fn share(&self, session: SessionId, object: Object, since: Grant) {
+        self.table.lock().share(session, object, since);
         self.ended.notify_waiters();
     }
 

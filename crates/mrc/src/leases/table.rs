@@ -135,23 +135,30 @@ impl Table {
     }
 
     /// Makes the lease of the only holder an exclusive one, unless somebody else is about to look or to change.
-    pub(crate) fn make_exclusive(&mut self, session: SessionId, object: Object) -> bool {
-        let Some(entry) = self.objects.get_mut(&object) else { return false };
+    pub(crate) fn make_exclusive(&mut self, session: SessionId, object: Object) -> Option<Grant> {
+        let entry = self.objects.get_mut(&object)?;
         let others = |sessions: &[SessionId]| sessions.iter().any(|other| *other != session);
-        let [(holder, grant)] = entry.holders[..] else { return false };
+        let [(holder, grant)] = entry.holders[..] else { return None };
         let recalled = self.sessions.get(&session).map(|it| it.recalled.contains_key(&object));
         let free = holder == session && recalled == Some(false);
         if !free || others(&entry.lookers) || others(&entry.changers) {
-            return false;
+            return None;
         }
         entry.exclusive = Some((session, grant));
-        true
+        Some(grant)
     }
 
-    /// The session has nothing to tell any more that others cannot see; its lease stays.
-    pub(crate) fn share(&mut self, session: SessionId, object: Object) {
+    /// Since which grant the session has the object exclusively.
+    pub(crate) fn exclusive(&self, session: SessionId, object: Object) -> Option<Grant> {
+        let (of, since) = self.objects.get(&object)?.exclusive?;
+        (of == session).then_some(since)
+    }
+
+    /// The session has nothing to tell any more that others cannot see; its lease stays. Not if it has had it exclusively
+    /// anew after `since`.
+    pub(crate) fn share(&mut self, session: SessionId, object: Object, since: Grant) {
         if let Some(entry) = self.objects.get_mut(&object)
-            && entry.is_exclusive_of(session)
+            && entry.exclusive == Some((session, since))
         {
             entry.exclusive = None;
         }

@@ -97,13 +97,13 @@ fn the_only_holder_may_have_it_exclusively_and_who_looks_asks_it_back() {
     let mut table = listening(10);
     table.grant(A, object(7)).unwrap();
     table.grant(B, object(7)).unwrap();
-    assert!(!table.make_exclusive(A, object(7)), "another holds it");
+    assert_eq!(table.make_exclusive(A, object(7)), None, "another holds it");
     table.forget(B);
     table.listen(B, 2);
     table.begin_look(B, object(7));
-    assert!(!table.make_exclusive(A, object(7)), "another is looking");
+    assert_eq!(table.make_exclusive(A, object(7)), None, "another is looking");
     table.end_look(B, object(7));
-    assert!(table.make_exclusive(A, object(7)));
+    assert!(table.make_exclusive(A, object(7)).is_some());
     assert!(!table.hides(A, object(7)));
     table.begin_look(A, object(7));
     assert_eq!(table.take_unsent(A, 1, 10), [], "it sees what it does itself");
@@ -115,12 +115,15 @@ fn the_only_holder_may_have_it_exclusively_and_who_looks_asks_it_back() {
     let recalls = table.take_unsent(A, 1, 10);
     table.recalled(A, recalls[0]);
     assert!(!table.hides(B, object(7)), "a newer lease is none that hides anything");
-    assert!(!table.make_exclusive(A, object(7)), "the other has not looked yet");
+    assert_eq!(table.make_exclusive(A, object(7)), None, "the other has not looked yet");
     table.end_look(B, object(7));
-    assert!(table.make_exclusive(A, object(7)));
-    table.share(A, object(7));
+    let first = table.make_exclusive(A, object(7)).unwrap();
+    table.share(A, object(7), first);
     assert!(!table.hides(B, object(7)));
-    assert!(table.make_exclusive(A, object(7)));
+    table.grant(A, object(7)).unwrap();
+    assert_eq!(table.make_exclusive(A, object(7)), table.exclusive(A, object(7)));
+    table.share(A, object(7), first);
+    assert!(table.hides(B, object(7)), "it was closed before it was opened again");
     table.forget(A);
     assert!(!table.hides(B, object(7)));
 }
@@ -233,7 +236,7 @@ impl World {
                     0 if given.is_first => table.withdraw(session, at, given.number),
                     0 => {}
                     1 => {
-                        let exclusive = table.make_exclusive(session, at);
+                        let exclusive = table.make_exclusive(session, at).is_some();
                         client.grants.push((at, given.number, exclusive));
                     }
                     _ => client.grants.push((at, given.number, given.is_exclusive)),
@@ -263,7 +266,9 @@ impl World {
                 if let Some((_, exclusive)) = client.kept.get_mut(&at) {
                     *exclusive = false;
                 }
-                table.share(session, at);
+                if let Some(since) = table.exclusive(session, at) {
+                    table.share(session, at, since);
+                }
             }
             _ => {}
         }

@@ -119,9 +119,11 @@ impl Mrc {
     /// The session has closed the file: if it does not write it any more it hides nothing.
     pub(crate) fn share_closed(&self, call: &Call, volume: VolumeId, ino: Ino) {
         let session = call.header.session;
+        // One that a newer open gets after the look is another.
+        let Some(exclusive) = self.leases.exclusive(session, (volume, ino)) else { return };
         let writes = self.view(|view| view.any_volume(volume)?.opened(session, ino, true));
         if writes.is_err() {
-            self.leases.share(session, (volume, ino));
+            self.leases.share(session, (volume, ino), exclusive);
         }
     }
 
@@ -134,11 +136,15 @@ impl Mrc {
         lease: v1::Lease,
     ) -> Result<v1::Lease> {
         let session = call.header.session;
+        // Who opens it from now on asks it back.
+        let Some(exclusive) = self.leases.make_exclusive(session, (volume, ino)) else {
+            return Ok(lease);
+        };
         if self.view(|view| view.any_volume(volume)?.is_open_elsewhere(ino, session))? {
+            self.leases.share(session, (volume, ino), exclusive);
             return Ok(lease);
         }
-        let exclusive = self.leases.make_exclusive(session, (volume, ino));
-        Ok(v1::Lease { exclusive, ..lease })
+        Ok(v1::Lease { exclusive: true, ..lease })
     }
 
     /// An inode as stored, and how it may be kept.

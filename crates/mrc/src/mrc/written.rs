@@ -76,7 +76,14 @@ impl Mrc {
         limit: Duration,
     ) -> Result<Vec<(ColumnId, ColumnAnswer)>> {
         let sets = self.sets_of(layout)?;
-        let answers = self.osds.seal(volume, inode, layout, &sets, limit).await?;
+        let answers = match self.osds.seal(volume, inode, layout, &sets, limit).await {
+            // It was cut again since: the columns have met what is newer than this.
+            Err(Error::StaleFileEpoch { .. }) => {
+                let answers = self.osds.stat(self.placed_columns(volume, layout)?, limit).await?;
+                return Ok(answers.into_iter().collect());
+            }
+            answers => answers?,
+        };
         let (data, version) = (layout.data, layout.version);
         let column = |index| ColumnId { volume, data, index, version };
         Ok(answers.into_iter().map(|answer| (column(answer.index), answer)).collect())
