@@ -86,6 +86,9 @@ impl Client {
         mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_synced()));
         mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_flushed()));
         mount.tasks.spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_closing()));
+        mount
+            .tasks
+            .spawn(stop.clone().run_until_cancelled_owned(mount.clone().keep_telling_reads()));
         let volume = Volume::new(mount.clone(), Ino::ROOT, options.read_only);
         match find_root(&volume, &spec).await {
             Ok(root) => Ok(Arc::new(Volume::new(mount, root, options.read_only))),

@@ -90,6 +90,10 @@ impl OpenFile {
         }
         file.state.set_ids.squash_root(reply.root_squash);
         file.state.set_ids.saw(&attributes);
+        if let (Some(layout), Some(grant)) = (reply.layout.clone(), reply.grant.clone()) {
+            let right = ReadRight { layout, grant, given: asked };
+            mount.cache.with(|table| table.learn_right(attributes.ino, right));
+        }
         file.state.grant(reply.layout, reply.grant, asked)?;
         if flags.truncate
             && let Some(rights) = file.state.last_rights()

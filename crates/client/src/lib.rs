@@ -26,6 +26,7 @@ mod osd_link;
 mod osds;
 mod owed;
 mod positions;
+mod reads;
 mod recalls;
 mod report;
 mod retry;

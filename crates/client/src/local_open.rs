@@ -129,9 +129,9 @@ impl Volume {
         let now = self.mount().mrc.now();
         let (attributes, right) = self.mount().kept(|table| {
             let kept = table.kept(ino).filter(|_| !table.is_changing(ino))?;
-            let quiet = now < kept.lease.quiet_until;
-            let local = quiet && kept.attributes.kind == FileKind::File;
-            local.then(|| (kept.attributes.clone(), kept.lease.right.clone()))
+            let kept = (kept.attributes.kind == FileKind::File)
+                .then(|| (kept.attributes.clone(), kept.lease.right.clone()))?;
+            table.read(ino, now).map(|_| kept)
         })?;
         OpenFile::local(self.mount(), &attributes, right, flags)
     }

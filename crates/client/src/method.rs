@@ -170,6 +170,7 @@ methods! {
     Open = open(OpenRequest) -> OpenReply;
     Renew = renew(RenewRequest) -> OpenReply;
     Close = close(CloseRequest) -> DoneReply;
+    Touch = touch(TouchRequest) -> DoneReply;
     EndAppend = end_append(EndAppendRequest) -> DoneReply;
     SyncMetadata = sync(SyncMetadataRequest) -> DoneReply;
     TestLock = test_lock(LockRequest) -> TestLockReply;

@@ -133,6 +133,9 @@ impl Volume {
             // The epoch may rise (R12), and what is kept of an older one could not be written again.
             tracing::warn!(%ino, %err, "sync a file that gets suid or sgid");
         }
+        if set.atime.is_some() {
+            self.mount.cache.with(|table| table.forget_read(ino));
+        }
         let report = file.as_ref().and_then(|file| file.report.lock().to_wire());
         let request = v1::SetAttrRequest { report, ..set.to_wire(self.id(), ino) };
         let Some(size) = set.size else {
@@ -740,6 +743,7 @@ impl Volume {
         self.mount.tasks.close();
         self.mount.tasks.wait().await;
         let ended = self.mount.mrc.close_session(self.mount.deadline()).await;
+        self.mount.tell_reads().await;
         let lost = self.mount.write_behind.lost_any();
         flushed.and(lost).and(closed).and(synced).and(metadata).and(ended)
     }

@@ -139,6 +139,7 @@ headed!(
     StatusRequest,
     SymlinkRequest,
     SyncMetadataRequest,
+    TouchRequest,
     UnlinkRequest,
     VolumeRequest,
 );
@@ -254,6 +255,10 @@ impl v1::mrc_server::Mrc for Service {
 
     async fn close(&self, r: Request<v1::CloseRequest>) -> Reply<v1::DoneReply> {
         self.serve(r, ops::close).await
+    }
+
+    async fn touch(&self, r: Request<v1::TouchRequest>) -> Reply<v1::DoneReply> {
+        self.serve(r, ops::touch).await
     }
 
     async fn begin_append(&self, r: Request<v1::BeginAppendRequest>) -> Reply<v1::InodeReply> {

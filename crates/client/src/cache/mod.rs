@@ -55,6 +55,7 @@ pub(crate) fn described(
         has_acl: lease.has_acl,
         allocated: lease.allocated,
         exclusive: lease.exclusive,
+        lazy_atime: lease.lazy_atime,
         right: lease.layout.zip(lease.read).map(|(layout, grant)| ReadRight {
             layout,
             grant,

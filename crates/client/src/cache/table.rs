@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -22,6 +23,9 @@ const REMEMBERED_MAX: usize = 16_384;
 /// Attributes of one inode, and bytes of one, that are kept.
 const XATTRS_MAX: usize = 32;
 const XATTR_BYTES_MAX: usize = 4096;
+
+/// As long as relatime moves no atime again, if nothing else is changed.
+const QUIET: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Counts what was changed by us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,6 +47,8 @@ pub(crate) struct Lease {
     pub(crate) allocated: Vec<u64>,
     /// Nobody else looks at it before it is asked back.
     pub(crate) exclusive: bool,
+    /// A read may be told later.
+    pub(crate) lazy_atime: bool,
     /// To read its data.
     pub(crate) right: Option<ReadRight>,
 }
@@ -77,6 +83,8 @@ pub(crate) struct Table {
     doubted: HashSet<Ino>,
     /// Of files, what is written here only so far.
     kept_back: HashMap<Ino, KeptBack>,
+    /// Files that were read, and when, of which the MRC is told later.
+    touched: HashMap<Ino, Timestamp>,
     /// When some of that was written last.
     flushed: Latest<Tick>,
 }
@@ -189,9 +197,9 @@ impl Table {
                 }
                 kept.attributes = described.attributes;
                 kept.lease = described.lease;
-                // Not every answer gives one.
+                // Not every answer gives one. OSDs refuse one that a cut has made old.
                 let newest = kept.lease.right.take();
-                kept.lease.right = newest.or(right.filter(|_| same));
+                kept.lease.right = newest.or(right);
             }
             None => {
                 self.inodes.insert(ino, Kept::new(described));
@@ -278,6 +286,9 @@ impl Table {
 
     /// Adds to attributes from elsewhere what is kept back.
     pub(crate) fn add_kept_back(&self, attributes: &mut Attributes) {
+        if let Some(at) = self.touched.get(&attributes.ino) {
+            attributes.atime = attributes.atime.max(*at);
+        }
         let Some(kept_back) = self.kept_back.get(&attributes.ino) else { return };
         attributes.size = attributes.size.max(kept_back.end);
         // Whoever sets times has what is kept back written first.
@@ -391,6 +402,40 @@ impl Table {
             attributes.ctime = attributes.ctime.max(mtime);
         }
         kept.lease.quiet_until = Timestamp(i64::MIN);
+    }
+
+    /// A file is opened to read at `now`, without the MRC. `None`: the MRC must know at once. Else whether it is to be told
+    /// later, as that moves the atime.
+    pub(crate) fn read(&mut self, ino: Ino, now: Timestamp) -> Option<bool> {
+        let kept = self.inodes.get_mut(&ino)?;
+        if now < kept.lease.quiet_until {
+            return Some(false);
+        }
+        if !kept.lease.lazy_atime {
+            return None;
+        }
+        kept.attributes.atime = kept.attributes.atime.max(now);
+        // Until it is changed, or for a day.
+        kept.lease.quiet_until = now.plus(QUIET);
+        self.touched.insert(ino, now);
+        Some(true)
+    }
+
+    /// The atime is set to something else.
+    pub(crate) fn forget_read(&mut self, ino: Ino) {
+        self.touched.remove(&ino);
+    }
+
+    /// Reads that the MRC is to be told of.
+    pub(crate) fn take_touched(&mut self) -> HashMap<Ino, Timestamp> {
+        std::mem::take(&mut self.touched)
+    }
+
+    /// The right to read a file's data, as an open gave it.
+    pub(crate) fn learn_right(&mut self, ino: Ino, right: ReadRight) {
+        if let Some(kept) = self.inodes.get_mut(&ino) {
+            kept.lease.right = Some(right);
+        }
     }
 
     /// For "..", of a directory whose listing is kept.

@@ -175,25 +175,35 @@ impl Mrc {
         Ok(log)
     }
 
-    /// Moves the atime as the volume's policy says. Nothing depends on it.
+    /// The inode is read now.
     pub(crate) async fn touch(&self, call: &Call, volume: VolumeId, ino: Ino) {
-        let now = self.time.now();
-        let moves = self.view(|view| {
+        let at = self.time.now();
+        self.touch_all(call, volume, vec![Touch { ino, at }]).await;
+    }
+
+    /// Moves atimes as the volume's policy says. Nothing depends on it.
+    pub(crate) async fn touch_all(&self, call: &Call, volume: VolumeId, mut touched: Vec<Touch>) {
+        let moved = self.view(|view| {
             let volume = view.volume(volume)?;
-            Ok(volume.atime_moves(&volume.inode(ino)?, now))
+            touched.retain(|touch| {
+                let inode = volume.inode(touch.ino);
+                inode.is_ok_and(|inode| volume.atime_moves(&inode, touch.at))
+            });
+            Ok(())
         });
-        if !matches!(moves, Ok(true)) {
+        if moved.is_err() || touched.is_empty() {
             return;
         }
         // A reader does not wait long for others.
         let patient =
             Call { deadline: call.deadline.min(Instant::now() + TOUCH_WAIT_MAX), ..call.clone() };
-        let touched = async {
-            let _changing = self.exclude(&patient, volume, [ino]).await?;
-            self.command(volume, Action::Read(Touch { ino })).await
+        let moving = async {
+            let inos: Vec<_> = touched.iter().map(|touch| touch.ino).collect();
+            let _changing = self.exclude(&patient, volume, inos).await?;
+            self.command(volume, Action::Read(touched)).await
         };
-        if let Err(err) = touched.await {
-            tracing::debug!(%volume, %ino, %err, "the atime did not move");
+        if let Err(err) = moving.await {
+            tracing::debug!(%volume, %err, "the atime did not move");
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::encode;
 use crate::leases::{Changing, Given, Leases, Looking, Object};
 use crate::service::Call;
 use crate::state::command::WriteReport;
+use crate::state::volume::Atime;
 use crate::state::{Inode, VolumePolicy};
 
 /// Between two looks whether the clients from before the start have come back.
@@ -39,6 +40,7 @@ impl Promise<'_> {
             has_acl: seen.guarded().extended.is_some(),
             allocated: if seen.writing { seen.allocated.clone() } else { Vec::new() },
             exclusive: grant.is_exclusive && seen.writing,
+            lazy_atime: policy.atime == Atime::Relatime,
             ..v1::Lease::default()
         })
     }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use xtfs_core::access::Identity;
-use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, VolumeId};
+use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, Timestamp, VolumeId};
 use xtfs_proto::v1;
 
 use crate::encode;
 use crate::mrc::{Mrc, OSD_DEADLINE_MAX, TRIES_MAX};
 use crate::service::Call;
-use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report};
+use crate::state::command::{Close, Create, Open, OpenMode, Opened, Report, Touch};
 use crate::state::{Action, Answer, FileKind, Inode, Layout};
 
 pub(crate) async fn create(
@@ -143,6 +143,19 @@ pub(crate) async fn close(
     mrc.wake.settlement.notify_one();
     mrc.wake.deletion.notify_one();
     done
+}
+
+/// Files were read, some time ago.
+pub(crate) async fn touch(
+    mrc: Arc<Mrc>,
+    call: Call,
+    request: v1::TouchRequest,
+) -> Result<v1::DoneReply> {
+    let log = mrc.barrier(&call).await?;
+    let touch = |it: v1::Touched| Touch { ino: Ino(it.ino), at: Timestamp(it.at_ns) };
+    let touched = request.touched.into_iter().map(touch).collect();
+    mrc.touch_all(&call, VolumeId(request.volume), touched).await;
+    Ok(v1::DoneReply { log: Some(log), known: Vec::new() })
 }
 
 /// What was answered before is on disk when this is answered.

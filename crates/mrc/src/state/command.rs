@@ -66,7 +66,7 @@ pub enum Action {
     Open(Open),
     Close(Vec<Close>),
     Report(Report),
-    Read(Touch),
+    Read(Vec<Touch>),
     // Workers.
     Settle(Settle),
     BeginDelete(Vec<Ino>),
@@ -352,6 +352,8 @@ pub struct EndAppend {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Touch {
     pub ino: Ino,
+    /// Not after the command.
+    pub at: Timestamp,
 }
 
 /// Takes, converts or gives back a range of an inode that the session holds open.

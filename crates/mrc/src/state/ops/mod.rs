@@ -56,7 +56,7 @@ pub(super) fn on_volume(change: &mut Change<'_, '_>, action: Action) -> Result<A
         Action::Report(report) => close::report(change, &report),
         Action::BeginAppend(append) => append::begin(change, append),
         Action::EndAppend(append) => append::end(change, &append),
-        Action::Read(touch) => read::read(change, touch),
+        Action::Read(touched) => read::read(change, &touched),
         Action::Settle(settle) => settle::settle(change, &settle),
         Action::BeginDelete(inos) => delete::begin(change, &inos),
         Action::FinishDelete(inos) => delete::finish(change, &inos),

@@ -12,12 +12,21 @@ use crate::state::volume::Atime;
 /// Under relatime an older atime moves in any case, so that "not read for days" can be told.
 const RELATIME_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(super) fn read(change: &mut Change<'_, '_>, touch: Touch) -> Result<Answer> {
-    let mut inode = change.rows().inode(touch.ino)?;
-    if moves(change.volume.policy.atime, &inode, change.now) {
-        // Reading is no change: ctime and change counter stay.
-        inode.atime = change.now;
-        change.put_inode(&inode)?;
+pub(super) fn read(change: &mut Change<'_, '_>, touched: &[Touch]) -> Result<Answer> {
+    for touch in touched {
+        let mut inode = match change.rows().inode(touch.ino) {
+            Ok(inode) => inode,
+            // It may be gone since.
+            Err(err) if err.is_decided() => continue,
+            Err(err) => return Err(err),
+        };
+        let at = touch.at.min(change.now);
+        // Somebody may have set the atime after the read.
+        if at >= inode.ctime && moves(change.volume.policy.atime, &inode, at) {
+            // Reading is no change: ctime and change counter stay.
+            inode.atime = at;
+            change.put_inode(&inode)?;
+        }
     }
     Ok(Answer::Done)
 }

@@ -112,7 +112,8 @@ fn atime_moves_as_the_volume_says() {
     let file = world.mknod(Ino::ROOT, "f").unwrap();
     let read = |world: &mut World| {
         let before = world.inode(file).atime;
-        world.run(Action::Read(Touch { ino: file })).unwrap();
+        let at = Timestamp(i64::MAX);
+        world.run(Action::Read(vec![Touch { ino: file, at }])).unwrap();
         world.inode(file).atime > before
     };
     assert!(read(&mut world), "not newer than the file");
@@ -124,6 +125,22 @@ fn atime_moves_as_the_volume_says() {
     setting(&mut world, Setting::Atime(Atime::Noatime));
     world.now += i64::try_from(Duration::from_secs(90_000).as_nanos()).unwrap();
     assert!(!read(&mut world));
+}
+
+#[test]
+fn a_late_read_moves_no_atime_that_was_set_since_and_stops_at_nothing() {
+    let mut world = World::new();
+    let (file, gone) = (world.mknod(Ino::ROOT, "f").unwrap(), world.mknod(Ino::ROOT, "g").unwrap());
+    world.unlink(Ino::ROOT, "g").unwrap();
+    let read_at = world.inode(file).ctime;
+    let late = |at| Action::Read(vec![Touch { ino: gone, at }, Touch { ino: file, at }]);
+    let set = Some(SetTime::To(Timestamp(-5)));
+    world.set(SetAttr { atime: set, ..set_of(file) }).unwrap();
+    world.run(late(read_at)).unwrap();
+    assert_eq!(world.inode(file).atime, Timestamp(-5));
+    let after = world.inode(file).ctime;
+    world.run(late(after)).unwrap();
+    assert_eq!(world.inode(file).atime, after);
 }
 
 #[test]

@@ -85,10 +85,15 @@ fn p3_answers_below_the_lowest_unanswered_are_forgotten() {
 fn remembered_answers_have_a_bound() {
     let mut world = World::new();
     for number in 1..=RESULTS_MAX {
-        let command = request(&mut world, number, 1, Action::Read(Touch { ino: Ino::ROOT }));
+        let command = request(
+            &mut world,
+            number,
+            1,
+            Action::Read(vec![Touch { ino: Ino::ROOT, at: Timestamp(i64::MAX) }]),
+        );
         world.apply(command).unwrap();
     }
-    let touch = Action::Read(Touch { ino: Ino::ROOT });
+    let touch = Action::Read(vec![Touch { ino: Ino::ROOT, at: Timestamp(i64::MAX) }]);
     let command = request(&mut world, RESULTS_MAX + 1, 1, touch.clone());
     refused(world.apply(command), &Error::Overloaded(String::new()));
     let command = request(&mut world, RESULTS_MAX + 1, RESULTS_MAX, touch);
