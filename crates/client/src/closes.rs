@@ -32,6 +32,16 @@ struct Close {
     told: oneshot::Sender<bool>,
 }
 
+impl Closes {
+    /// Those of one session that go into one request.
+    fn take(&self) -> Option<(SessionId, Vec<Close>)> {
+        let mut waiting = self.waiting.lock();
+        let session = waiting.first()?.session;
+        let same = waiting.extract_if(.., |close| close.session == session);
+        Some((session, same.take(CLOSES_MAX).collect()))
+    }
+}
+
 impl Mount {
     /// Whether the MRC knows of the close now; it has lost the session otherwise, or nobody knows.
     pub(crate) async fn tell_closed_with_others(
@@ -53,27 +63,16 @@ impl Mount {
         loop {
             self.closes.more.notified().await;
             sleep(GATHER).await;
-            let mut due = std::mem::take(&mut *self.closes.waiting.lock());
-            while !due.is_empty() {
-                let session = due[0].session;
-                let (same, rest): (Vec<_>, Vec<_>) =
-                    due.into_iter().partition(|close| close.session == session);
-                due = rest;
-                let mut same = same.into_iter().peekable();
-                while same.peek().is_some() {
-                    let (closed, told): (Vec<_>, Vec<_>) = same
-                        .by_ref()
-                        .take(CLOSES_MAX)
-                        .map(|close| (close.closed, close.told))
-                        .unzip();
-                    // Not one after the other: an MRC that does not answer may be asked by the next ones in vain.
-                    let mount = self.clone();
-                    self.tasks.spawn(async move {
-                        let is_told = mount.tell_closes(session, closed).await;
-                        // Who does not wait any more need not know.
-                        told.into_iter().for_each(|told| told.send(is_told).unwrap_or_default());
-                    });
-                }
+            while let Some((session, due)) = self.closes.take() {
+                // Not one after the other: an MRC that does not answer may be asked by the next ones in vain.
+                let mount = self.clone();
+                self.tasks.spawn(async move {
+                    let (closed, told): (Vec<_>, Vec<_>) =
+                        due.into_iter().map(|close| (close.closed, close.told)).unzip();
+                    let is_told = mount.tell_closes(session, closed).await;
+                    // Who does not wait any more need not know.
+                    told.into_iter().for_each(|told| told.send(is_told).unwrap_or_default());
+                });
             }
         }
     }

@@ -74,17 +74,8 @@ impl OpenFile {
         mount.cache.with(|table| table.add_kept_back(&mut attributes));
         let state = mount.files.enter(attributes.ino, mount.mrc.session());
         state.opened(flags.write);
-        let file = OpenFile {
-            mount: mount.clone(),
-            flags,
-            local: false,
-            emptied: flags.truncate && !reply.created,
-            report: Mutex::default(),
-            told: Mutex::new(state.failures_told()),
-            locked_through: LockedThrough::default(),
-            released: AtomicBool::new(false),
-            state,
-        };
+        let mut file = Self::of(mount, state, flags);
+        file.emptied = flags.truncate && !reply.created;
         if let Some(err) = mount.write_behind.take_untold(file.ino()) {
             file.state.fail(err);
         }
@@ -123,22 +114,29 @@ impl OpenFile {
             // The MRC is asked for a better one when it is needed.
             tracing::warn!(ino = %attributes.ino, %err, "a right to read that makes no sense");
         }
-        let file = Arc::new(OpenFile {
+        let mut file = Self::of(mount, state, flags);
+        file.local = true;
+        let file = Arc::new(file);
+        // A recall that came meanwhile, or a change of ours that takes the name away, has not seen it.
+        let ino = attributes.ino;
+        let kept =
+            mount.kept(|table| table.kept(ino).filter(|_| !table.is_changing(ino)).map(drop));
+        kept.map(|()| file)
+    }
+
+    /// A handle that the MRC knows of, of a file that is as it was.
+    fn of(mount: &Arc<Mount>, state: Arc<FileState>, flags: OpenFlags) -> Self {
+        OpenFile {
             mount: mount.clone(),
             flags,
-            local: true,
+            local: false,
             emptied: false,
             report: Mutex::default(),
             told: Mutex::new(state.failures_told()),
             locked_through: LockedThrough::default(),
             released: AtomicBool::new(false),
             state,
-        });
-        // A recall that came meanwhile, or a change of ours that takes the name away, has not seen it.
-        let ino = attributes.ino;
-        let kept =
-            mount.kept(|table| table.kept(ino).filter(|_| !table.is_changing(ino)).map(drop));
-        kept.map(|()| file)
+        }
     }
 
     pub fn ino(&self) -> Ino {
@@ -226,11 +224,7 @@ impl OpenFile {
     ) {
         match written {
             Ok(columns) => {
-                self.state.report.lock().add(end, mtime, columns);
-                self.report.lock().add(end, mtime, columns);
-                let allocated = columns.iter().map(|written| (written.column, written.allocated));
-                let times = (mtime, self.mount.mrc.now());
-                self.mount.cache.wrote(self.ino(), end, times, allocated);
+                self.mount.report_written(&self.state, &self.report, (end, mtime), columns);
             }
             Err(_) => self.report_doubt(),
         }
@@ -238,9 +232,7 @@ impl OpenFile {
 
     /// The columns know more than what they have answered.
     pub(crate) fn report_doubt(&self) {
-        self.state.report.lock().doubt();
-        self.report.lock().doubt();
-        self.mount.cache.with(|table| table.doubt(self.ino()));
+        self.mount.report_doubt(&self.state, &self.report);
     }
 
     pub(crate) fn mount(&self) -> &Arc<Mount> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::time::Instant;
+use tokio::sync::{MutexGuard, RwLockWriteGuard};
+use tokio::time::{Instant, timeout_at};
 use xtfs_core::{Error, FileEpoch, Floor, Ino, Result, SessionId};
 use xtfs_proto::v1;
 
@@ -170,6 +171,18 @@ impl FileState {
     /// What the handle wrote has arrived.
     pub(crate) fn closed(&self, write: bool) {
         self.inner.lock().writers -= u32::from(write);
+    }
+
+    /// Returns when no write is on its way; none begins before the guard is dropped.
+    pub(crate) async fn alone(&self, deadline: Instant) -> Result<RwLockWriteGuard<'_, ()>> {
+        let alone = timeout_at(deadline, self.writing.write()).await;
+        alone.map_err(|_| Error::Deadline(format!("writes to inode {}", self.ino)))
+    }
+
+    /// Returns when nobody writes what was kept back; nobody begins to before the guard is dropped.
+    pub(crate) async fn alone_flushing(&self, deadline: Instant) -> Result<MutexGuard<'_, ()>> {
+        let alone = timeout_at(deadline, self.flushing.lock()).await;
+        alone.map_err(|_| Error::Deadline(format!("writes that were kept of inode {}", self.ino)))
     }
 
     /// Handles that were opened without the MRC.

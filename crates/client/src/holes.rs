@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 use xtfs_core::{BootNumber, ByteRange, ColumnIndex, Error, FILE_SIZE_MAX, Result, Timestamp};
 use xtfs_proto::v1::IoKind;
 
@@ -131,9 +131,7 @@ impl Mount {
         // Before anything is held that making room may need.
         let mut room = self.syncer.room(spans.len() * WRITTEN_OVERHEAD, deadline).await?;
         // Alone: sent again after a restart of an OSD, writes and holes come in the order in which they are kept.
-        let _alone = timeout_at(deadline, file.writing.write())
-            .await
-            .map_err(|_| Error::Deadline(format!("writes to inode {}", file.ino)))?;
+        let _alone = file.alone(deadline).await?;
         let changes = spans.into_iter().map(|(index, range)| {
             let permit = room.split(WRITTEN_OVERHEAD).expect("the room is for all spans");
             let span = Span { change, length: range.len(), keep_length };

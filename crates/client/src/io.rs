@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{join_all, try_join_all};
+use parking_lot::Mutex;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use xtfs_core::{
@@ -14,6 +15,7 @@ use xtfs_proto::v1::{IoKind, IoReply, IoRequest};
 
 use crate::file_state::{FileState, Rights};
 use crate::mount::Mount;
+use crate::report::Report;
 use crate::retry::Remedy;
 use crate::stripes::{Chunk, Fetched, chunks};
 use crate::syncer::WRITTEN_OVERHEAD;
@@ -165,6 +167,28 @@ impl Mount {
         });
         // All are waited for: none may be on its way when the caller goes on.
         join_all(writes).await.into_iter().collect()
+    }
+
+    /// Columns have answered a change of the file, which `own` reports as well.
+    pub(crate) fn report_written(
+        &self,
+        file: &FileState,
+        own: &Mutex<Report>,
+        (end, mtime): (u64, Timestamp),
+        columns: &[ColumnWritten],
+    ) {
+        for report in [&file.report, own] {
+            report.lock().add(end, mtime, columns);
+        }
+        self.cache.wrote(file.ino, end, (mtime, self.mrc.now()), columns);
+    }
+
+    /// Columns may know more than what they have answered.
+    pub(crate) fn report_doubt(&self, file: &FileState, own: &Mutex<Report>) {
+        for report in [&file.report, own] {
+            report.lock().doubt();
+        }
+        self.cache.with(|table| table.doubt(file.ino));
     }
 
     /// Writes to one column and remembers it until it is synced.

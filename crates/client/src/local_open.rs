@@ -131,7 +131,7 @@ impl Volume {
             let kept = table.kept(ino).filter(|_| !table.is_changing(ino))?;
             let kept = (kept.attributes.kind == FileKind::File)
                 .then(|| (kept.attributes.clone(), kept.lease.right.clone()))?;
-            table.read(ino, now).map(|_| kept)
+            table.read(ino, now).then_some(kept)
         })?;
         OpenFile::local(self.mount(), &attributes, right, flags)
     }

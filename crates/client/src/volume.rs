@@ -10,7 +10,7 @@ use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, DirectoryPage, FileKind, SetAttr, Statfs, required};
-use crate::cache::{Name, Table, described, known};
+use crate::cache::{Asked, Name, Table, described, known};
 use crate::file::{OpenFile, OpenFlags};
 use crate::kept::{Change, bare, gone, leads};
 use crate::layout::Where;
@@ -101,7 +101,18 @@ impl Volume {
         let ino = attributes.ino;
         cache.learn_name(asked, log, directory, name, Name::Leads(ino));
         cache.learn(asked, log, described(Some(wire), reply.lease));
-        match cache.current(asked, attributes) {
+        self.current(caller, asked, attributes).await
+    }
+
+    /// Attributes that were answered, or newer ones if something of what is kept back was written meanwhile.
+    async fn current(
+        &self,
+        caller: &Caller,
+        asked: Asked,
+        attributes: Attributes,
+    ) -> Result<Attributes> {
+        let ino = attributes.ino;
+        match self.mount.cache.current(asked, attributes) {
             Some(attributes) => Ok(attributes),
             None => self.getattr(caller, ino).await,
         }
@@ -119,11 +130,7 @@ impl Volume {
         self.mount.flush_inode(ino, deadline).await?;
         // What is kept back from now on counts as written after this.
         let _kept = match &file {
-            Some(file) => Some(
-                tokio::time::timeout_at(deadline, file.flushing.lock())
-                    .await
-                    .map_err(|_| Error::Deadline(format!("writes to inode {ino}")))?,
-            ),
+            Some(file) => Some(file.alone_flushing(deadline).await?),
             None => None,
         };
         if set.mode.is_some_and(|mode| mode & (SUID | SGID) != 0)
@@ -144,11 +151,7 @@ impl Volume {
         // No write of ours may be on its way: it would be refused as one of an older epoch, and
         // be sent again with the new one, beyond the new end.
         let _alone = match &file {
-            Some(file) => Some(
-                tokio::time::timeout_at(deadline, file.writing.write())
-                    .await
-                    .map_err(|_| Error::Deadline(format!("writes to inode {ino}")))?,
-            ),
+            Some(file) => Some(file.alone(deadline).await?),
             None => None,
         };
         let attributes =
@@ -210,10 +213,7 @@ impl Volume {
                 table.is_empty(ino);
             }
         });
-        match self.mount.cache.current(asked, attributes) {
-            Some(attributes) => Ok(attributes),
-            None => self.getattr(caller, ino).await,
-        }
+        self.current(caller, asked, attributes).await
     }
 
     /// A change that answers with nothing else than what it has changed.
@@ -508,10 +508,7 @@ impl Volume {
         let mut page = DirectoryPage::try_from(reply)?;
         for entry in &mut page.entries {
             let Some(attributes) = entry.attributes.take() else { continue };
-            entry.attributes = match self.mount.cache.current(asked, attributes) {
-                Some(attributes) => Some(attributes),
-                None => self.getattr(caller, entry.ino).await.ok(),
-            };
+            entry.attributes = self.current(caller, asked, attributes).await.ok();
         }
         let bare: Vec<_> = page.entries.iter().map(bare).collect();
         let whole = after == 0 && page.end;
@@ -642,11 +639,7 @@ impl Volume {
         let known = std::mem::take(&mut reply.known);
         change.done(reply.log.as_ref(), Some(inode), known, leads(parent, name, ino));
         let (attributes, file) = OpenFile::new(&self.mount, reply, flags, asked)?;
-        let attributes = match self.mount.cache.current(asked_cache, attributes) {
-            Some(attributes) => attributes,
-            None => file.attributes(caller).await?,
-        };
-        Ok((attributes, file))
+        Ok((self.current(caller, asked_cache, attributes).await?, file))
     }
 
     pub async fn open(&self, caller: &Caller, ino: Ino, flags: OpenFlags) -> Result<Arc<OpenFile>> {

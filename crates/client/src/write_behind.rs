@@ -254,9 +254,7 @@ impl Mount {
         file: &Arc<FileState>,
         deadline: Instant,
     ) -> Result<Result<()>> {
-        let _one = timeout_at(deadline, file.flushing.lock())
-            .await
-            .map_err(|_| Error::Deadline("write what was kept of the file".into()))?;
+        let _one = file.alone_flushing(deadline).await?;
         if file.dirty.lock().is_empty() {
             return Ok(Ok(()));
         }
@@ -272,14 +270,12 @@ impl Mount {
         };
         if let Err(err) = &written {
             tracing::error!(ino = %file.ino, %err, "what was kept of the file is lost");
-            file.report.lock().doubt();
-            file.flushed.lock().doubt();
+            self.report_doubt(file, &file.flushed);
             if file.has_handles() {
                 file.fail(err.clone());
             } else {
                 self.write_behind.keep_untold(file.ino, err.clone());
             }
-            self.cache.with(|table| table.doubt(file.ino));
         }
         self.cache.with(|table| {
             let left = file.dirty.lock();
@@ -305,10 +301,7 @@ impl Mount {
         let writes = extents.iter().map(async |(offset, data)| {
             let columns = self.write(file, *offset, data, once, deadline).await?;
             let end = offset + data.len() as u64;
-            file.report.lock().add(end, mtime, &columns);
-            file.flushed.lock().add(end, mtime, &columns);
-            let allocated = columns.iter().map(|written| (written.column, written.allocated));
-            self.cache.wrote(file.ino, end, (mtime, self.mrc.now()), allocated);
+            self.report_written(file, &file.flushed, (end, mtime), &columns);
             Ok(())
         });
         join_all(writes).await.into_iter().collect()

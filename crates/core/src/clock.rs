@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct Timestamp(pub i64);
 
+/// Under relatime an older atime moves in any case, so that "not read for days" can be told.
+pub const RELATIME_AGE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// Wall-clock time. A test hands in its own.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     fn now(&self) -> Timestamp;

@@ -10,7 +10,7 @@ mod ids;
 mod layout;
 pub mod units;
 
-pub use clock::{Clock, ManualClock, SystemClock, Timestamp};
+pub use clock::{Clock, ManualClock, RELATIME_AGE, SystemClock, Timestamp};
 pub use error::{Error, ErrorClass, Result};
 pub use ids::{
     BootNumber, ClientId, ClusterId, ColumnId, ColumnIndex, DataNumber, DataVersion, FileEpoch,

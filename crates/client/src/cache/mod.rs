@@ -10,11 +10,12 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 use xtfs_core::access::{self, Guarded, Identity, Wanted};
-use xtfs_core::{ColumnIndex, Error, Ino, Result, SessionId, Timestamp};
+use xtfs_core::{Error, Ino, Result, SessionId, Timestamp};
 use xtfs_proto::v1;
 
 use crate::Caller;
 use crate::attributes::{Attributes, DirectoryEntry, FileKind, required};
+use crate::io::ColumnWritten;
 
 use table::Lease;
 pub(crate) use table::{Described, Name, ReadRight, Table, Tick};
@@ -232,9 +233,10 @@ impl Cache {
         ino: Ino,
         end: u64,
         times: (Timestamp, Timestamp),
-        columns: impl Iterator<Item = (ColumnIndex, u64)>,
+        columns: &[ColumnWritten],
     ) {
-        self.0.lock().table.wrote(ino, end, times, columns);
+        let allocated = columns.iter().map(|written| (written.column, written.allocated));
+        self.0.lock().table.wrote(ino, end, times, allocated);
     }
 
     pub(crate) fn with<T>(&self, look: impl FnOnce(&mut Table) -> T) -> T {

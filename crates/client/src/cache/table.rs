@@ -7,11 +7,10 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
-use xtfs_core::{ColumnIndex, Ino, Timestamp};
+use xtfs_core::{ColumnIndex, Ino, RELATIME_AGE, Timestamp};
 use xtfs_proto::v1;
 
 use crate::attributes::{Attributes, DirectoryEntry, FileKind};
@@ -23,9 +22,6 @@ const REMEMBERED_MAX: usize = 16_384;
 /// Attributes of one inode, and bytes of one, that are kept.
 const XATTRS_MAX: usize = 32;
 const XATTR_BYTES_MAX: usize = 4096;
-
-/// As long as relatime moves no atime again, if nothing else is changed.
-const QUIET: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Counts what was changed by us.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,10 +79,10 @@ pub(crate) struct Table {
     doubted: HashSet<Ino>,
     /// Of files, what is written here only so far.
     kept_back: HashMap<Ino, KeptBack>,
-    /// Files that were read, and when, of which the MRC is told later.
-    touched: HashMap<Ino, Timestamp>,
     /// When some of that was written last.
     flushed: Latest<Tick>,
+    /// Files that were read, and when, of which the MRC is told later.
+    touched: HashMap<Ino, Timestamp>,
 }
 
 #[derive(Debug)]
@@ -404,21 +400,20 @@ impl Table {
         kept.lease.quiet_until = Timestamp(i64::MIN);
     }
 
-    /// A file is opened to read at `now`, without the MRC. `None`: the MRC must know at once. Else whether it is to be told
-    /// later, as that moves the atime.
-    pub(crate) fn read(&mut self, ino: Ino, now: Timestamp) -> Option<bool> {
-        let kept = self.inodes.get_mut(&ino)?;
+    /// A file is opened to read at `now`, without the MRC: it is told later if that moves the atime. `false`: it must know
+    /// at once.
+    pub(crate) fn read(&mut self, ino: Ino, now: Timestamp) -> bool {
+        let Some(kept) = self.inodes.get_mut(&ino) else { return false };
         if now < kept.lease.quiet_until {
-            return Some(false);
+            return true;
         }
         if !kept.lease.lazy_atime {
-            return None;
+            return false;
         }
         kept.attributes.atime = kept.attributes.atime.max(now);
-        // Until it is changed, or for a day.
-        kept.lease.quiet_until = now.plus(QUIET);
+        kept.lease.quiet_until = now.plus(RELATIME_AGE);
         self.touched.insert(ino, now);
-        Some(true)
+        true
     }
 
     /// The atime is set to something else.

@@ -92,15 +92,9 @@ impl Leases {
         deadline: Instant,
     ) -> Result<Changing<'_>> {
         let changing = Changing { leases: self, session, objects };
-        {
-            let mut table = self.table.lock();
-            table.begin(session, &changing.objects);
-            if !table.awaits_others(session, &changing.objects) {
-                return Ok(changing);
-            }
-        }
-        self.recalls.notify_waiters();
-        self.until(deadline, |table| !table.awaits_others(session, &changing.objects)).await?;
+        let objects = &changing.objects;
+        let begin = |table: &mut Table| table.begin(session, objects);
+        self.ask_back(deadline, begin, |table| !table.awaits_others(session, objects)).await?;
         Ok(changing)
     }
 
@@ -112,25 +106,32 @@ impl Leases {
         deadline: Instant,
     ) -> Result<Looking<'_>> {
         let looking = Looking { leases: self, session, object };
-        {
-            let mut table = self.table.lock();
-            table.begin_look(session, object);
-            if !table.hides(session, object) {
-                return Ok(looking);
-            }
-        }
-        self.recalls.notify_waiters();
-        self.until(deadline, |table| !table.hides(session, object)).await?;
+        let begin = |table: &mut Table| table.begin_look(session, object);
+        self.ask_back(deadline, begin, |table| !table.hides(session, object)).await?;
         Ok(looking)
     }
 
-    async fn until(&self, deadline: Instant, is_true: impl Fn(&Table) -> bool) -> Result<()> {
+    /// Begins what ends leases of others, and returns when they have given them back.
+    async fn ask_back(
+        &self,
+        deadline: Instant,
+        begin: impl FnOnce(&mut Table),
+        is_back: impl Fn(&Table) -> bool,
+    ) -> Result<()> {
+        {
+            let mut table = self.table.lock();
+            begin(&mut table);
+            if is_back(&table) {
+                return Ok(());
+            }
+        }
+        self.recalls.notify_waiters();
         loop {
             let ended = self.ended.notified();
             tokio::pin!(ended);
             // Before the look, so that no end is missed.
             ended.as_mut().enable();
-            if is_true(&self.table.lock()) {
+            if is_back(&self.table.lock()) {
                 return Ok(());
             }
             if timeout_at(deadline, ended).await.is_err() {

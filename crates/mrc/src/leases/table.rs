@@ -69,8 +69,9 @@ struct Holder {
 }
 
 impl Entry {
-    fn is_exclusive_of(&self, session: SessionId) -> bool {
-        self.exclusive.is_some_and(|(of, _)| of == session)
+    /// Since which grant the session has it exclusively.
+    fn exclusive_of(&self, session: SessionId) -> Option<Grant> {
+        self.exclusive.filter(|(of, _)| *of == session).map(|(_, since)| since)
     }
 }
 
@@ -129,7 +130,8 @@ impl Table {
             None => entry.holders.push((session, grant)),
         }
         holder.held.insert(grant, object);
-        let is_exclusive = entry.is_exclusive_of(session) && !holder.recalled.contains_key(&object);
+        let is_exclusive =
+            entry.exclusive_of(session).is_some() && !holder.recalled.contains_key(&object);
         self.keep_bound(session);
         Some(Given { number: grant, is_first, is_exclusive })
     }
@@ -150,15 +152,14 @@ impl Table {
 
     /// Since which grant the session has the object exclusively.
     pub(crate) fn exclusive(&self, session: SessionId, object: Object) -> Option<Grant> {
-        let (of, since) = self.objects.get(&object)?.exclusive?;
-        (of == session).then_some(since)
+        self.objects.get(&object)?.exclusive_of(session)
     }
 
     /// The session has nothing to tell any more that others cannot see; its lease stays. Not if it has had it exclusively
     /// anew after `since`.
     pub(crate) fn share(&mut self, session: SessionId, object: Object, since: Grant) {
         if let Some(entry) = self.objects.get_mut(&object)
-            && entry.exclusive == Some((session, since))
+            && entry.exclusive_of(session) == Some(since)
         {
             entry.exclusive = None;
         }
@@ -271,7 +272,7 @@ impl Table {
             holder.recalled.remove(&recall.object);
         }
         if let Some(entry) = self.objects.get_mut(&recall.object)
-            && entry.exclusive.is_some_and(|(of, at)| of == session && at <= recall.up_to)
+            && entry.exclusive_of(session).is_some_and(|since| since <= recall.up_to)
         {
             entry.exclusive = None;
         }
@@ -282,11 +283,7 @@ impl Table {
     pub(crate) fn forget(&mut self, session: SessionId) {
         let Some(holder) = self.sessions.remove(&session) else { return };
         for object in holder.held.into_values() {
-            if let Some(entry) = self.objects.get_mut(&object) {
-                entry.holders.retain(|(of, _)| *of != session);
-                entry.exclusive = entry.exclusive.filter(|(of, _)| *of != session);
-                self.prune(object);
-            }
+            self.release(session, object, |_| true);
         }
     }
 

@@ -209,12 +209,10 @@ async fn describe(
     entries: &mut [v1::DirectoryEntry],
     at_hand: bool,
 ) -> Result<()> {
-    let hidden =
-        entries.iter().map(|entry| Ino(entry.ino)).filter(|ino| mrc.hides(call, volume, *ino));
-    let hidden: BTreeSet<_> = hidden.collect();
-    if !at_hand {
-        for ino in &hidden {
-            let _looking = mrc.look_for(call, volume, *ino).await?;
+    // What others hide is being written, and so not at hand.
+    for ino in entries.iter().map(|entry| Ino(entry.ino)).filter(|_| !at_hand) {
+        if mrc.hides(call, volume, ino) {
+            let _looking = mrc.look_for(call, volume, ino).await?;
         }
     }
     let promises: Vec<_> =

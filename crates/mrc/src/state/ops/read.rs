@@ -1,16 +1,11 @@
 //! Somebody read: the atime moves as the volume's policy says.
 
-use std::time::Duration;
-
-use xtfs_core::{Result, Timestamp};
+use xtfs_core::{RELATIME_AGE, Result, Timestamp};
 
 use crate::state::change::Change;
 use crate::state::command::{Answer, Touch};
 use crate::state::inode::Inode;
 use crate::state::volume::Atime;
-
-/// Under relatime an older atime moves in any case, so that "not read for days" can be told.
-const RELATIME_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(super) fn read(change: &mut Change<'_, '_>, touched: &[Touch]) -> Result<Answer> {
     for touch in touched {
